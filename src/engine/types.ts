@@ -1,0 +1,242 @@
+// The words that the front process, the worker and the library share. Plain data and interfaces, no code.
+
+/** Generation parameters under transformers' GenerationConfig names, plus OpenAI's own. Absent: the model's default. */
+export interface GenerationParams {
+  do_sample?: boolean
+  temperature?: number
+  top_k?: number
+  top_p?: number
+  min_p?: number
+  typical_p?: number
+  repetition_penalty?: number
+  /** OpenAI's definition: over the output, once a token. */
+  presence_penalty?: number
+  /** OpenAI's definition: over the output, times the count. */
+  frequency_penalty?: number
+  no_repeat_ngram_size?: number
+  /** Token id -> what is added to its logit. */
+  logit_bias?: Record<string, number>
+  bad_words_ids?: number[][]
+  seed?: number
+  max_new_tokens?: number
+  /** Prompt and output together, as in GenerationConfig; max_new_tokens wins. */
+  max_length?: number
+  min_new_tokens?: number
+  /** Prompt and output together; min_new_tokens wins. */
+  min_length?: number
+  eos_token_id?: number | number[]
+  ignore_eos?: boolean
+  stop?: string[]
+  skip_special_tokens?: boolean
+  logprobs?: boolean
+  /** Alternatives a token, 0 to 20; needs logprobs. */
+  top_logprobs?: number
+}
+
+/** A chat message as the checkpoint's template sees it; unknown fields travel along. */
+export interface ChatMessage {
+  role: string
+  content?: string | readonly unknown[] | null
+  [field: string]: unknown
+}
+
+/** What a generation starts from. */
+export type PromptInput =
+  | {
+      kind: 'chat'
+      messages: ChatMessage[]
+      tools?: unknown[]
+      /** Variables for the chat template, e.g. enable_thinking. */
+      templateKwargs?: Record<string, unknown>
+      /** Default true. */
+      addGenerationPrompt?: boolean
+    }
+  | { kind: 'text'; text: string; addSpecialTokens?: boolean }
+  | { kind: 'tokens'; tokens: number[] }
+
+export interface GenerateRequest {
+  input: PromptInput
+  params: GenerationParams
+  /**
+   * A whole generation_config that replaces the model's own as the base of `params` (transformers' extension), as parsed JSON.
+   * Unknown or unsupported keys are judged by the worker.
+   */
+  generationConfig?: Record<string, unknown>
+  /** Choices, at least 1; they share the prompt's pages. Default 1. */
+  n?: number
+  /** Lower goes first. Default 0. */
+  priority?: number
+  /** Prefix pages are shared only between requests of equal salt. */
+  cacheSalt?: string
+}
+
+export type FinishReason = 'stop' | 'length' | 'abort' | 'error'
+
+export interface TopLogprob {
+  token: string
+  logprob: number
+  /** The token's bytes: they need not be whole characters. */
+  bytes: number[]
+}
+
+/** OpenAI's shape of one token's log probability. */
+export interface TokenLogprob extends TopLogprob {
+  top_logprobs: TopLogprob[]
+}
+
+/** What one engine step brought to one choice. */
+export interface GenerationDelta {
+  choice: number
+  /** New text, whole UTF-8 characters; may be empty. */
+  text: string
+  /** New token ids, the end-of-sequence token included. */
+  tokens: number[]
+  logprobs?: TokenLogprob[]
+  /** Present on the last delta of the choice. */
+  finishReason?: FinishReason
+  promptTokens: number
+  /** Prompt tokens whose keys and values came from the prefix cache. */
+  cachedTokens: number
+  /** Output tokens of this choice so far. */
+  outputTokens: number
+  /** With finishReason 'error': what to tell the client, and the kind of failure. */
+  error?: { code: ErrorCode; message: string }
+}
+
+/**
+ * Why a request was refused or failed; the server maps each to an HTTP status.
+ * invalid_request 400, unsupported_parameter 400, context_length_exceeded 400, template_error 400, queue_full 429,
+ * model_loading 503, model_crashed 503, shutting_down 503, engine_error 500
+ */
+export type ErrorCode =
+  | 'invalid_request'
+  | 'unsupported_parameter'
+  | 'context_length_exceeded'
+  | 'template_error'
+  | 'queue_full'
+  | 'model_loading'
+  | 'model_crashed'
+  | 'shutting_down'
+  | 'engine_error'
+
+/** A request that cannot be served. `param` names the field at fault where there is one. */
+export class RequestError extends Error {
+  override readonly name = 'RequestError'
+  constructor(
+    readonly code: ErrorCode,
+    message: string,
+    readonly param: string | null = null,
+  ) {
+    super(message)
+  }
+}
+
+/** What is known of a loaded model. */
+export interface ModelInfo {
+  /** As clients name it, e.g. `org/name` or the folder's name; without the revision. */
+  id: string
+  revision: string
+  /** Unix seconds. */
+  created: number
+  architecture: string
+  /** Weights: 'bfloat16', 'float16', 'float32' or a GGUF type. */
+  dtype: string
+  kvCacheDtype: string
+  parameters: number
+  weightBytes: number
+  vocabSize: number
+  /** Prompt and output of one sequence, tokens. */
+  maxModelLen: number
+  pagedKv: boolean
+  blockSize: number
+  kvBlocks: number
+  kvBytes: number
+  maxNumSeqs: number
+  maxBatchTokens: number
+  threads: number
+  attentionKernel: string
+  hasChatTemplate: boolean
+  loadMs: number
+}
+
+/** Counters since the engine started, and gauges. See EngineStats in native/engine/engine.h. */
+export interface EngineStats {
+  running: number
+  waiting: number
+  blocksTotal: number
+  blocksFree: number
+  blocksCached: number
+  steps: number
+  promptTokens: number
+  cachedPromptTokens: number
+  computedTokens: number
+  outputTokens: number
+  preemptions: number
+  prefixQueries: number
+  prefixHits: number
+  evictions: number
+  blockCopies: number
+  abortsWaiting: number
+  abortsPrefill: number
+  abortsDecode: number
+  lastStepMs: number
+}
+
+/** A generation that the engine has accepted. */
+export interface StartedGeneration {
+  readonly promptTokens: number
+  /** Frees its pages at the next step border; the last delta of each choice then says 'abort'. Harmless when it has ended. */
+  abort(): void
+  /**
+   * Flow control: after pause() no delta is delivered until resume(); text is kept meanwhile, within a bound past
+   * which the generation is aborted.
+   */
+  pause(): void
+  resume(): void
+}
+
+/**
+ * Something that generates text: a model in this process (LoadedModel) or in a worker process (WorkerModel).
+ * `start` rejects with a RequestError; deltas then arrive in order, each choice's last one carries a finishReason.
+ */
+export interface TextModel {
+  readonly info: ModelInfo
+  start(request: GenerateRequest, onDelta: (delta: GenerationDelta) => void): Promise<StartedGeneration>
+  stats(): Promise<EngineStats>
+}
+
+/** Load progress; current never goes back. */
+export interface LoadProgress {
+  stage: 'processor' | 'config' | 'weights' | 'engine'
+  current?: number
+  total?: number
+}
+
+export type LogLevel = 'debug' | 'info' | 'warning' | 'error'
+
+/** How to load and run one model. Sizes in bytes. Absent: chosen from the machine and the model. */
+export interface EngineOptions {
+  /** A GGUF file or a Hugging Face checkpoint directory. */
+  path: string
+  /** As clients name it; default: the last part of the path. */
+  id?: string
+  revision?: string
+  dtype?: 'auto' | 'bfloat16' | 'float16' | 'float32'
+  kvCacheDtype?: 'auto' | 'float32' | 'float16' | 'bfloat16' | 'q8_0'
+  kvCacheMemory?: number
+  maxBatchTokens?: number
+  maxNumSeqs?: number
+  maxModelLen?: number
+  maxWaiting?: number
+  blockSize?: number
+  prefixCaching?: boolean
+  continuousBatching?: boolean
+  threads?: number
+  /** Used where a request names no seed, so that a whole server is reproducible. */
+  defaultSeed?: number
+  /** Server defaults for the chat template's variables. */
+  chatTemplateKwargs?: Record<string, unknown>
+  logLevel?: LogLevel
+  /** Serve the deterministic stand-in instead of a model: measures everything but the model. */
+  standIn?: { vocabSize?: number; stepMicros?: number; tokenMicros?: number }
+}
