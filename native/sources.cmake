@@ -5,7 +5,8 @@ file(GLOB TFSERVE_ENGINE_SOURCES   CONFIGURE_DEPENDS ${native}/engine/*.cpp)
 file(GLOB TFSERVE_SAMPLING_SOURCES CONFIGURE_DEPENDS ${native}/sampling/*.cpp)
 file(GLOB TFSERVE_TEXT_SOURCES     CONFIGURE_DEPENDS ${native}/text/*.cpp)
 # -----------------------------------------------------------------------------
-file(GLOB TFSERVE_LOADER_SOURCES   CONFIGURE_DEPENDS ${native}/loader/*.cpp)
+file(GLOB TFSERVE_CHAT_SOURCES     CONFIGURE_DEPENDS ${native}/chat/*.cpp)
+file(GLOB TFSERVE_LOADER_SOURCES   CONFIGURE_DEPENDS ${native}/loader/*.cpp ${native}/loader/families/*.cpp)
 file(GLOB TFSERVE_RUNTIME_SOURCES  CONFIGURE_DEPENDS ${native}/runtime/*.cpp)
 file(GLOB TFSERVE_NAPI_SOURCES     CONFIGURE_DEPENDS ${native}/addon/*.cpp)
 
@@ -13,6 +14,7 @@ set(TFSERVE_ADDON_SOURCES
     ${TFSERVE_ENGINE_SOURCES}
     ${TFSERVE_SAMPLING_SOURCES}
     ${TFSERVE_TEXT_SOURCES}
+    ${TFSERVE_CHAT_SOURCES}
     ${TFSERVE_LOADER_SOURCES}
     ${TFSERVE_RUNTIME_SOURCES}
     ${TFSERVE_NAPI_SOURCES})

@@ -1,0 +1,145 @@
+// The native addon as TypeScript sees it: loading the binary, and the types of what it exports (native/addon/).
+import { createRequire } from 'node:module'
+import { fileURLToPath } from 'node:url'
+import type { ResolvedSampling } from './generation-config.js'
+
+/** Options of the native loader; sizes in bytes, 0 or absent = chosen. */
+export interface NativeLoadOptions {
+  path: string
+  dtype: string
+  kvCacheDtype: string
+  kvCacheMemory: number
+  maxBatchTokens: number
+  maxNumSeqs: number
+  maxModelLen: number
+  maxWaiting: number
+  blockSize: number
+  prefixCaching: boolean
+  continuousBatching: boolean
+  pagedKv: boolean
+  threads: number
+  standIn?: { vocabSize: number; stepMicros: number; tokenMicros: number }
+}
+
+export interface NativeModelInfo {
+  architecture: string
+  dtype: string
+  kvCacheDtype: string
+  parameters: number
+  weightBytes: number
+  vocabSize: number
+  contextLength: number
+  maxModelLen: number
+  pagedKv: boolean
+  blockSize: number
+  kvBlocks: number
+  kvBytes: number
+  maxNumSeqs: number
+  maxBatchTokens: number
+  threads: number
+  attentionKernel: string
+  /** Milliseconds: map and read the files, then the context and its buffers. */
+  weightsMs: number
+  engineMs: number
+  warnings: string[]
+  /** Only for GGUF files: what the file says in place of the checkpoint's JSON files. */
+  gguf?: { chatTemplate: string; bosToken: string; eosToken: string; eosTokenIds: number[] }
+}
+
+export interface NativeRequest {
+  id: number
+  prompt: Int32Array
+  sampling: ResolvedSampling
+  n: number
+  priority: number
+  cacheSalt: string
+}
+
+export type NativeSubmitError = 'queue_full' | 'too_long' | 'does_not_fit' | 'invalid' | 'shutting_down'
+
+export interface NativeTokenLogprob {
+  token: number
+  logprob: number
+  bytes: Uint8Array
+}
+
+export interface NativeDelta {
+  id: number
+  choice: number
+  text: string
+  tokens: number[]
+  logprobs?: (NativeTokenLogprob & { top: NativeTokenLogprob[] })[]
+  /** '' while the sequence goes on. */
+  finishReason: '' | 'stop' | 'length' | 'abort' | 'error'
+  promptTokens: number
+  cachedTokens: number
+  outputTokens: number
+  error?: string
+}
+
+export interface NativeStats {
+  running: number
+  waiting: number
+  blocksTotal: number
+  blocksFree: number
+  blocksCached: number
+  steps: number
+  promptTokens: number
+  cachedPromptTokens: number
+  computedTokens: number
+  outputTokens: number
+  preemptions: number
+  prefixQueries: number
+  prefixHits: number
+  evictions: number
+  blockCopies: number
+  abortsWaiting: number
+  abortsPrefill: number
+  abortsDecode: number
+  lastStepMs: number
+}
+
+/** One loaded model with its engine. All methods are for the thread that loaded it. */
+export interface NativeModel {
+  readonly info: NativeModelInfo
+  /** Returns what speaks against the request, or undefined. Never waits for a step. */
+  submit(request: NativeRequest): { error: NativeSubmitError; message: string } | undefined
+  abort(id: number): void
+  /** All deltas since the last call; to be called after each wake. */
+  take(): NativeDelta[]
+  stats(): NativeStats
+  /** Ids of `text` by the GGUF file's own vocabulary; rejects for a checkpoint directory. */
+  tokenize(text: string, addSpecialTokens: boolean): Promise<Int32Array>
+  /** Bytes of a token as the model's vocabulary has them. */
+  tokenBytes(id: number): Uint8Array
+  /** Keeps the process alive while true; an idle model does not. */
+  setBusy(busy: boolean): void
+  /** Aborts everything, joins the engine's thread and frees the model. */
+  close(): Promise<void>
+}
+
+export interface NativeAddon {
+  systemInfo(): string
+  /** 'debug' | 'info' | 'warning' | 'error'; library messages below it are dropped. */
+  setLogLevel(level: string): void
+  /** `onWake` runs once after steps that brought deltas, until take() is called. */
+  loadModel(options: NativeLoadOptions, onWake: () => void, onProgress: (done: number, total: number) => void): Promise<NativeModel>
+  /** Renders a chat template with upstream's Jinja engine, off this thread. `nowSeconds` is what strftime_now sees; 0 = the clock. */
+  renderTemplate(template: string, contextJson: string, nowSeconds: number): Promise<string>
+}
+
+const packageRoot = fileURLToPath(new URL('../..', import.meta.url))
+let addon: NativeAddon | undefined
+
+/** The addon, loaded on first use. Throws with what to do when it has not been built. */
+export function nativeAddon(): NativeAddon {
+  if (!addon) {
+    const require = createRequire(import.meta.url)
+    try {
+      addon = (require('node-gyp-build') as (dir: string) => NativeAddon)(packageRoot)
+    } catch (cause) {
+      throw new Error('The native engine has not been built for this machine. Run `npm rebuild tfserve` (or `npm run build` in a clone).', { cause })
+    }
+  }
+  return addon
+}
