@@ -17,14 +17,19 @@ struct TokenLogprob {
     float logprob;
 };
 
+/// Stands for the logarithm of zero, as in OpenAI's API: JSON has no infinity.
+inline constexpr float kLowestLogprob = -9999.0F;
+
 struct SampledToken {
     TokenId token = 0;
-    float logprob = 0;                        ///< of `token`; only with want_logprobs
-    std::vector<TokenLogprob> top_logprobs;   ///< best first, ties by lower id; only with top_logprobs > 0
+    float logprob = 0;                        ///< of `token`, kLowestLogprob or above; only with want_logprobs
+    std::vector<TokenLogprob> top_logprobs;   ///< best first, ties by lower id; fewer where the rest is -inf; only with top_logprobs > 0
 };
 
-/// Processors run in transformers' order. The random stream is a counter-based generator keyed by
-/// (seed, stream, index of the output token): preemption, batching and the calls of other sequences change nothing.
+/// Processors and warpers run in transformers' order and by its definitions (see logits_processors.h and warpers.h); the warpers
+/// only with do_sample. Greedy choice takes the lowest of equal ids. The random stream is Philox4x32-10 keyed by
+/// (seed, stream, index of the output token), one number a token: preemption, batching and the calls of other sequences change nothing.
+/// A sampler is used by one thread at a time; different samplers may run at the same time.
 class Sampler {
    public:
     /// `prompt` is read by the repetition penalty and the n-gram ban. `stream` tells the choices of one request (n > 1) apart.
@@ -34,8 +39,9 @@ class Sampler {
     Sampler& operator=(Sampler&&) noexcept;
 
     /// `logits` holds vocab_size floats and is overwritten. `output` are the tokens generated so far.
-    /// Depends on nothing but the arguments, the parameters and output.size(). Never fails: NaN counts as -inf,
-    /// and a row without a finite entry gives token 0.
+    /// A pure function of the arguments, the parameters, the prompt and the stream: calls may come in any order, and an output that
+    /// continues that of the call before is only the quick case. Log probabilities are of the row as given, before all processors.
+    /// Never fails: NaN counts as -inf, +inf as the largest float, and a row with nothing above -inf (or all barred) gives token 0.
     SampledToken sample(std::span<float> logits, std::span<const TokenId> output);
 
    private:

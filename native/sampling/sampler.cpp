@@ -1,0 +1,115 @@
+#include "sampling/sampler.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <utility>
+
+#include "sampling/logits_processors.h"
+#include "sampling/philox.h"
+#include "sampling/row.h"
+#include "sampling/warpers.h"
+
+namespace tfserve {
+
+namespace {
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+/// block_maxima() into the scratch, with +inf made the largest float first.
+float finite_block_maxima(std::span<float> logits, SamplingScratch& scratch) {
+    const float maximum = block_maxima(logits, scratch.maxima);
+    if (maximum != kInfinity) return maximum;
+    std::replace(logits.begin(), logits.end(), kInfinity, std::numeric_limits<float>::max());
+    return block_maxima(logits, scratch.maxima);
+}
+
+/// log(sum(exp(logits))) is maximum + log_sum; computed before the row is overwritten.
+struct RawDistribution {
+    float maximum = 0;
+    double log_sum = 0;
+
+    float logprob(float logit) const {
+        const double value = static_cast<double>(logit) - static_cast<double>(maximum) - log_sum;
+        return value > static_cast<double>(kLowestLogprob) ? static_cast<float>(value) : kLowestLogprob;
+    }
+};
+
+RawDistribution raw_distribution(std::span<const float> logits, float maximum, SamplingScratch& scratch) {
+    if (maximum == -kInfinity) return {0.0F, 0.0};
+    return {maximum, std::log(block_sums(logits, maximum, 1.0F, scratch.sums))};
+}
+
+/// Needs the block maxima in `scratch`.
+std::vector<TokenLogprob> top_logprobs_of(std::span<const float> logits, const RawDistribution& raw, std::size_t count, SamplingScratch& scratch) {
+    scratch.ids.clear();
+    scratch.values.clear();
+    collect_at_least(logits, scratch.maxima, kth_largest(logits, scratch.maxima, count, scratch.floats), scratch.ids, scratch.values);
+    std::vector<std::pair<float, TokenId>> best(scratch.ids.size());
+    for (std::size_t i = 0; i < best.size(); ++i) best[i] = {-scratch.values[i], scratch.ids[i]};
+    count = std::min(count, best.size());
+    std::partial_sort(best.begin(), best.begin() + static_cast<std::ptrdiff_t>(count), best.end());
+    std::vector<TokenLogprob> result(count);
+    for (std::size_t i = 0; i < count; ++i) result[i] = {best[i].second, raw.logprob(-best[i].first)};
+    return result;
+}
+
+/// Of the thread, not of the sampler: rows are megabytes, and there are many more sequences than threads.
+SamplingScratch& thread_scratch() {
+    static thread_local SamplingScratch scratch;
+    return scratch;
+}
+
+}  // namespace
+
+struct Sampler::State {
+    SamplingParams params;
+    std::size_t vocab_size;
+    std::uint64_t stream;
+    LogitsProcessors processors;
+};
+
+Sampler::Sampler(SamplingParams params, std::span<const TokenId> prompt, std::int32_t vocab_size, std::uint64_t stream) {
+    LogitsProcessors processors(params, prompt, vocab_size);
+    const auto size = static_cast<std::size_t>(std::max(vocab_size, 0));
+    state_ = std::make_unique<State>(State{std::move(params), size, stream, std::move(processors)});
+}
+
+Sampler::~Sampler() = default;
+Sampler::Sampler(Sampler&&) noexcept = default;
+Sampler& Sampler::operator=(Sampler&&) noexcept = default;
+
+SampledToken Sampler::sample(std::span<float> logits, std::span<const TokenId> output) {
+    const SamplingParams& params = state_->params;
+    SamplingScratch& scratch = thread_scratch();
+    SampledToken result;
+    logits = logits.first(std::min(logits.size(), state_->vocab_size));
+    if (logits.empty()) return result;
+
+    const bool greedy = !params.do_sample || !(params.temperature > 0);
+    const bool with_logprobs = params.want_logprobs || params.top_logprobs > 0;
+    RawDistribution raw;
+    std::vector<float> raw_logits;
+    if (with_logprobs) {
+        raw = raw_distribution(logits, finite_block_maxima(logits, scratch), scratch);
+        if (params.top_logprobs > 0) result.top_logprobs = top_logprobs_of(logits, raw, static_cast<std::size_t>(params.top_logprobs), scratch);
+        if (state_->processors.active()) raw_logits.assign(logits.begin(), logits.end());
+    }
+
+    state_->processors.apply(logits, output);
+
+    if (greedy) {
+        result.token = argmax(logits);
+    } else {
+        const float maximum = finite_block_maxima(logits, scratch);
+        result.token = draw_token(logits, maximum, params, philox_uniform(params.seed, state_->stream, output.size()), scratch);
+    }
+    if (params.want_logprobs) {
+        const std::span<const float> row = raw_logits.empty() ? std::span<const float>(logits) : std::span<const float>(raw_logits);
+        const float logit = row[static_cast<std::size_t>(result.token)];
+        result.logprob = logit > -kInfinity ? raw.logprob(logit) : kLowestLogprob;
+    }
+    return result;
+}
+
+}  // namespace tfserve
