@@ -1,0 +1,66 @@
+import { z } from 'zod'
+import type { ChatMessage } from '../engine/types.js'
+import { ApiError } from './errors.js'
+import { isObject, parseInnerJson } from './json.js'
+
+const partSchema = z.looseObject({ type: z.string().min(1).max(64) })
+
+const toolCallSchema = z.looseObject({
+  function: z.looseObject({
+    name: z.string().min(1).max(256),
+    arguments: z.union([z.string(), z.record(z.string(), z.unknown())], { error: 'must be a JSON text or an object' }).nullish(),
+  }),
+})
+
+const messageSchema = z.looseObject({
+  role: z.string().min(1).max(64),
+  content: z.union([z.string(), z.array(partSchema).max(1024)], { error: 'must be a string or an array of parts with a `type`' }).nullish(),
+  tool_calls: z.array(toolCallSchema).max(128).nullish(),
+})
+
+export const messagesSchema = z
+  .array(messageSchema, { error: 'must be an array of messages' })
+  .min(1, { error: 'must hold at least one message' })
+  .max(10_000)
+
+type WireMessage = z.infer<typeof messageSchema>
+type WirePart = z.infer<typeof partSchema>
+
+const textParts = new Set(['text', 'input_text', 'output_text'])
+
+function partText(part: WirePart, param: string): string {
+  if (textParts.has(part.type)) {
+    if (typeof part.text !== 'string') throw new ApiError('invalid_request', `\`${param}.text\` must be a string.`, `${param}.text`)
+    return part.text
+  }
+  if (part.type === 'refusal' && typeof part.refusal === 'string') return part.refusal
+  throw new ApiError('invalid_request', `\`${param}\` is of type '${part.type}', but this model takes text only.`, `${param}.type`)
+}
+
+// templates read the arguments as an object; what a model once wrote badly stays the text it is
+function decodedToolCall(call: z.infer<typeof toolCallSchema>): unknown {
+  const text = call.function.arguments
+  if (typeof text !== 'string') return call
+  const decoded = parseInnerJson(text)
+  return isObject(decoded) ? { ...call, function: { ...call.function, arguments: decoded } } : call
+}
+
+/**
+ * Messages as the chat template of a text model sees them: text parts joined with a space, no content as an empty text,
+ * null fields left out, tool arguments as objects. Other fields (name, tool_call_id, reasoning_content, ...) travel along.
+ */
+export function templateMessages(messages: readonly WireMessage[]): ChatMessage[] {
+  return messages.map((message, m) => {
+    const result: ChatMessage = { role: message.role }
+    for (const [name, value] of Object.entries(message)) if (value !== null && value !== undefined) result[name] = value
+    const { content } = message
+    result.content = Array.isArray(content)
+      ? content.map((part, p) => partText(part, `messages[${m}].content[${p}]`)).join(' ')
+      : (content ?? '')
+    if (message.tool_calls) {
+      if (message.tool_calls.length === 0) delete result.tool_calls
+      else result.tool_calls = message.tool_calls.map(decodedToolCall)
+    }
+    return result
+  })
+}

@@ -1,0 +1,139 @@
+import { RequestError, type ErrorCode } from '../engine/types.js'
+
+/** What the server refuses by itself, beside what engine and worker refuse. */
+export type ServerErrorCode =
+  | 'invalid_json'
+  | 'unexpected_fields'
+  | 'missing_model'
+  | 'unsupported_media_type'
+  | 'model_pinned'
+  | 'model_not_found'
+  | 'not_found'
+  | 'method_not_allowed'
+  | 'body_too_large'
+  | 'server_busy'
+  | 'aborted'
+  | 'internal_error'
+
+export type AnyErrorCode = ErrorCode | ServerErrorCode
+
+interface ErrorRow {
+  status: number
+  /** OpenAI's `type`. */
+  type: string
+  /** OpenAI's `code`. */
+  code: string
+  /** Said where the failure brings no message of its own. */
+  message: string
+  /** Seconds after which another attempt makes sense. */
+  retryAfter?: number
+}
+
+const invalid = 'invalid_request_error'
+const unavailable = 'service_unavailable_error'
+
+/** The one table of errors: from the reason to what a client sees. */
+export const errorTable: Readonly<Record<AnyErrorCode, ErrorRow>> = {
+  invalid_request: { status: 400, type: invalid, code: 'invalid_request', message: 'The request is not valid.' },
+  unsupported_parameter: { status: 400, type: invalid, code: 'unsupported_parameter', message: 'A parameter is not supported.' },
+  context_length_exceeded: {
+    status: 400,
+    type: invalid,
+    code: 'context_length_exceeded',
+    message: "The prompt is longer than the model's context.",
+  },
+  template_error: { status: 400, type: invalid, code: 'template_error', message: 'The chat template refused the messages.' },
+  // 400, 422 and their texts below are those of transformers serve
+  model_pinned: { status: 400, type: invalid, code: 'model_not_found', message: 'The server serves another model.' },
+  invalid_json: { status: 422, type: invalid, code: 'invalid_json', message: 'The request body is not valid JSON.' },
+  unexpected_fields: { status: 422, type: invalid, code: 'unexpected_fields', message: 'Unexpected fields in the request.' },
+  missing_model: { status: 422, type: invalid, code: 'missing_model', message: 'Missing `model` field in the request body.' },
+  unsupported_media_type: {
+    status: 422,
+    type: invalid,
+    code: 'unsupported_media_type',
+    message: 'The request body must be JSON, sent with the header `content-type: application/json`.',
+  },
+  model_not_found: { status: 404, type: invalid, code: 'model_not_found', message: 'The model does not exist.' },
+  not_found: { status: 404, type: invalid, code: 'not_found', message: 'Not Found' },
+  method_not_allowed: { status: 405, type: invalid, code: 'method_not_allowed', message: 'Method Not Allowed' },
+  body_too_large: { status: 413, type: invalid, code: 'body_too_large', message: 'The request body is too large.' },
+  queue_full: {
+    status: 429,
+    type: 'rate_limit_error',
+    code: 'queue_full',
+    message: 'Too many requests are waiting. Try again later.',
+    retryAfter: 1,
+  },
+  server_busy: {
+    status: 429,
+    type: 'rate_limit_error',
+    code: 'server_busy',
+    message: 'The server is receiving too much at once. Try again later.',
+    retryAfter: 1,
+  },
+  model_loading: {
+    status: 503,
+    type: unavailable,
+    code: 'model_loading',
+    message: 'The model is being loaded. Try again later.',
+    retryAfter: 2,
+  },
+  model_crashed: {
+    status: 503,
+    type: unavailable,
+    code: 'model_crashed',
+    message: "The model's process ended unexpectedly. Try again later.",
+    retryAfter: 2,
+  },
+  shutting_down: { status: 503, type: unavailable, code: 'shutting_down', message: 'The server is shutting down.' },
+  aborted: { status: 503, type: unavailable, code: 'aborted', message: 'The generation was aborted before it was complete.' },
+  engine_error: { status: 500, type: 'server_error', code: 'engine_error', message: 'The engine failed on this request.' },
+  internal_error: { status: 500, type: 'server_error', code: 'internal_error', message: 'Internal Server Error' },
+}
+
+/** A failure with its place in the error table. */
+export class ApiError extends Error {
+  override readonly name = 'ApiError'
+  readonly code: AnyErrorCode
+  /** The request's field at fault, where there is one. */
+  readonly param: string | null
+
+  constructor(code: AnyErrorCode, message?: string, param: string | null = null) {
+    super(message ?? errorTable[code].message)
+    this.code = code
+    this.param = param
+  }
+
+  get status(): number {
+    return errorTable[this.code].status
+  }
+
+  get retryAfter(): number | undefined {
+    return errorTable[this.code].retryAfter
+  }
+}
+
+/** Any thrown value as an ApiError; what was not foreseen becomes an internal_error without its inner message. */
+export function toApiError(error: unknown): ApiError {
+  if (error instanceof ApiError) return error
+  if (error instanceof RequestError) return new ApiError(Object.hasOwn(errorTable, error.code) ? error.code : 'internal_error', error.message, error.param)
+  return new ApiError('internal_error')
+}
+
+export interface ErrorObject {
+  message: string
+  type: string
+  param: string | null
+  code: string
+}
+
+export function errorObject(error: ApiError): ErrorObject {
+  const row = errorTable[error.code]
+  return { message: error.message, type: row.type, param: error.param, code: row.code }
+}
+
+/** OpenAI's error body, with transformers' `detail` beside it. */
+export function renderError(error: ApiError): string {
+  return JSON.stringify({ error: errorObject(error), detail: error.message })
+}

@@ -1,0 +1,28 @@
+import { ApiError } from './errors.js'
+
+/** What the names of a served model are made of. */
+export interface ModelNames {
+  id: string
+  revision: string
+  aliases: readonly string[]
+}
+
+// clients that need some name send these: they mean whatever is served
+const placeholders = new Set(['dummy', 'tgi'])
+
+/** `id@revision`, as every reply names the model. */
+export function canonicalName({ id, revision }: { id: string; revision: string }): string {
+  return `${id}@${revision}`
+}
+
+/** Whether a client means this model by the name. */
+export function namesModel(name: string, model: ModelNames): boolean {
+  if (name === model.id || name === canonicalName(model) || placeholders.has(name)) return true
+  return model.aliases.some((alias) => name === alias || name === `${alias}@${model.revision}`)
+}
+
+/** Throws the recorded refusal unless the name means this model. No name means the served one. */
+export function requireModel(name: string | undefined, model: ModelNames): void {
+  if (name === undefined || name === '' || namesModel(name, model)) return
+  throw new ApiError('model_pinned', `Server is pinned to '${model.id}'; requested '${name}'.`, 'model')
+}

@@ -1,0 +1,72 @@
+import { existsSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { Worker } from 'node:worker_threads'
+import { parseChatBody, type ChatRequest } from '../protocol/chat-schema.js'
+import { ApiError, type AnyErrorCode } from '../protocol/errors.js'
+
+/** Bodies above this are parsed in a thread of their own, so that streams of others do not stop meanwhile. */
+export const inlineBodyLimit = 1 << 20
+
+/** What the thread answers. */
+export type ParseAnswer =
+  | { id: number; request: ChatRequest }
+  | { id: number; error: { code: AnyErrorCode; message: string; param: string | null } }
+
+export interface ParseTask {
+  id: number
+  bytes: Uint8Array
+}
+
+interface Waiter {
+  resolve(request: ChatRequest): void
+  reject(error: Error): void
+}
+
+// beside this file when it runs compiled; sources run as TypeScript (tests) take the compiled one
+function threadFile(): URL | undefined {
+  const candidates = [new URL('./parse-thread.js', import.meta.url), new URL('../../dist/server/parse-thread.js', import.meta.url)]
+  return candidates.find((url) => existsSync(fileURLToPath(url)))
+}
+
+/** Parses and judges request bodies, the large ones off the event loop. */
+export class BodyParser {
+  readonly #file = threadFile()
+  readonly #waiting = new Map<number, Waiter>()
+  #thread: Worker | undefined
+  #lastId = 0
+
+  /** Rejects with an ApiError. The bytes may be handed to another thread: they are not to be used afterwards. */
+  async parseChat(bytes: Uint8Array): Promise<ChatRequest> {
+    if (bytes.length <= inlineBodyLimit || !this.#file) return parseChatBody(bytes)
+    const thread = (this.#thread ??= this.#start(this.#file))
+    const id = ++this.#lastId
+    return new Promise((resolve, reject) => {
+      this.#waiting.set(id, { resolve, reject })
+      const task: ParseTask = { id, bytes }
+      const whole = bytes.byteOffset === 0 && bytes.byteLength === bytes.buffer.byteLength
+      thread.postMessage(task, whole && bytes.buffer instanceof ArrayBuffer ? [bytes.buffer] : [])
+    })
+  }
+
+  async close(): Promise<void> {
+    await this.#thread?.terminate()
+  }
+
+  #start(file: URL): Worker {
+    const thread = new Worker(file, { resourceLimits: { maxOldGenerationSizeMb: 1024 } })
+    thread.unref()
+    thread.on('message', (answer: ParseAnswer) => {
+      const waiter = this.#waiting.get(answer.id)
+      this.#waiting.delete(answer.id)
+      if ('request' in answer) waiter?.resolve(answer.request)
+      else waiter?.reject(new ApiError(answer.error.code, answer.error.message, answer.error.param))
+    })
+    thread.on('error', () => undefined)
+    thread.on('exit', () => {
+      this.#thread = undefined
+      for (const waiter of this.#waiting.values()) waiter.reject(new ApiError('invalid_request', 'The request body is too complex.'))
+      this.#waiting.clear()
+    })
+    return thread
+  }
+}

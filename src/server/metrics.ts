@@ -1,0 +1,79 @@
+// A small writer of Prometheus' text format: just what the server counts, nothing that grows with clients.
+
+type Labels = Readonly<Record<string, string>>
+
+function labelText(labels: Labels): string {
+  const pairs = Object.entries(labels).map(([name, value]) => `${name}="${value.replace(/["\\\n]/g, '_')}"`)
+  return pairs.length > 0 ? `{${pairs.join(',')}}` : ''
+}
+
+/** Counts events; with a label, one count for each value that was named at the start. */
+export class Counter {
+  readonly #values = new Map<string, number>()
+
+  constructor(
+    readonly name: string,
+    readonly help: string,
+    readonly label?: string,
+    values: readonly string[] = [],
+  ) {
+    if (label === undefined) this.#values.set('', 0)
+    for (const value of values) this.#values.set(value, 0)
+  }
+
+  add(count = 1, value = ''): void {
+    this.#values.set(value, (this.#values.get(value) ?? 0) + count)
+  }
+
+  get(value = ''): number {
+    return this.#values.get(value) ?? 0
+  }
+
+  render(): string {
+    let text = `# HELP ${this.name} ${this.help}\n# TYPE ${this.name} counter\n`
+    for (const [value, count] of this.#values) text += `${this.name}${this.label ? labelText({ [this.label]: value }) : ''} ${count}\n`
+    return text
+  }
+}
+
+/** Counts durations in seconds into fixed buckets. */
+export class Histogram {
+  readonly #counts: number[]
+  #sum = 0
+  #total = 0
+
+  /** @param bounds upper bounds in rising order */
+  constructor(
+    readonly name: string,
+    readonly help: string,
+    readonly bounds: readonly number[],
+  ) {
+    this.#counts = bounds.map(() => 0)
+  }
+
+  observe(seconds: number): void {
+    this.#sum += seconds
+    this.#total++
+    const bucket = this.bounds.findIndex((bound) => seconds <= bound)
+    if (bucket >= 0) this.#counts[bucket] = (this.#counts[bucket] ?? 0) + 1
+  }
+
+  get count(): number {
+    return this.#total
+  }
+
+  render(): string {
+    let text = `# HELP ${this.name} ${this.help}\n# TYPE ${this.name} histogram\n`
+    let below = 0
+    this.bounds.forEach((bound, i) => {
+      below += this.#counts[i] ?? 0
+      text += `${this.name}_bucket{le="${bound}"} ${below}\n`
+    })
+    return `${text}${this.name}_bucket{le="+Inf"} ${this.#total}\n${this.name}_sum ${this.#sum}\n${this.name}_count ${this.#total}\n`
+  }
+}
+
+/** A number that is read when it is asked for. */
+export function renderValue(kind: 'gauge' | 'counter', name: string, help: string, value: number, labels: Labels = {}): string {
+  return `# HELP ${name} ${help}\n# TYPE ${name} ${kind}\n${name}${labelText(labels)} ${value}\n`
+}
