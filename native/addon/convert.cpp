@@ -1,0 +1,308 @@
+#include "addon/convert.h"
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+namespace tfserve::addon {
+
+namespace {
+
+constexpr std::uint32_t kMaxList = 1U << 20;
+
+[[noreturn]] void wrong(Napi::Env env, const std::string& name, const char* expected) {
+    throw Napi::TypeError::New(env, "Expected " + std::string(expected) + " for '" + name + "'.");
+}
+
+double number(const Napi::Object& from, const char* name, double min, double max) {
+    const Napi::Value value = from.Get(name);
+    if (!value.IsNumber()) wrong(from.Env(), name, "a number");
+    const double result = value.As<Napi::Number>().DoubleValue();
+    if (!(result >= min && result <= max)) throw Napi::RangeError::New(from.Env(), "'" + std::string(name) + "' is out of range.");
+    return result;
+}
+
+std::int32_t int32(const Napi::Object& from, const char* name, std::int32_t min = 0, std::int32_t max = std::numeric_limits<std::int32_t>::max()) {
+    const double result = number(from, name, min, max);
+    if (result != std::floor(result)) wrong(from.Env(), name, "an integer");
+    return static_cast<std::int32_t>(result);
+}
+
+float real(const Napi::Object& from, const char* name) {
+    constexpr double kLargest = std::numeric_limits<float>::max();
+    return static_cast<float>(number(from, name, -kLargest, kLargest));
+}
+
+bool boolean(const Napi::Object& from, const char* name) {
+    const Napi::Value value = from.Get(name);
+    if (!value.IsBoolean()) wrong(from.Env(), name, "a boolean");
+    return value.As<Napi::Boolean>().Value();
+}
+
+std::string text(const Napi::Object& from, const char* name) {
+    const Napi::Value value = from.Get(name);
+    if (!value.IsString()) wrong(from.Env(), name, "a string");
+    return value.As<Napi::String>().Utf8Value();
+}
+
+template <class Element>
+void each(const Napi::Object& from, const char* name, const Element& element) {
+    const Napi::Value value = from.Get(name);
+    if (!value.IsArray()) wrong(from.Env(), name, "an array");
+    const auto list = value.As<Napi::Array>();
+    if (list.Length() > kMaxList) throw Napi::RangeError::New(from.Env(), "'" + std::string(name) + "' has too many entries.");
+    for (std::uint32_t i = 0; i < list.Length(); ++i) {
+        Napi::HandleScope scope(from.Env());
+        element(list.Get(i));
+    }
+}
+
+TokenId token_id(const Napi::Value& value, const char* name) {
+    if (!value.IsNumber()) wrong(value.Env(), name, "token ids");
+    const double id = value.As<Napi::Number>().DoubleValue();
+    if (!(id >= 0 && id <= std::numeric_limits<TokenId>::max()) || id != std::floor(id)) wrong(value.Env(), name, "token ids");
+    return static_cast<TokenId>(id);
+}
+
+std::vector<TokenId> token_ids(const Napi::Object& from, const char* name) {
+    std::vector<TokenId> ids;
+    each(from, name, [&](const Napi::Value& value) { ids.push_back(token_id(value, name)); });
+    return ids;
+}
+
+std::uint64_t seed_of(const Napi::Object& from) {
+    const Napi::Value value = from.Get("seed");
+    if (!value.IsBigInt()) wrong(from.Env(), "seed", "a bigint");
+    bool lossless = false;
+    return value.As<Napi::BigInt>().Uint64Value(&lossless);
+}
+
+SamplingParams to_sampling(const Napi::Object& from) {
+    SamplingParams params;
+    params.do_sample = boolean(from, "doSample");
+    params.temperature = real(from, "temperature");
+    params.top_k = int32(from, "topK");
+    params.top_p = real(from, "topP");
+    params.min_p = real(from, "minP");
+    params.typical_p = real(from, "typicalP");
+    params.repetition_penalty = real(from, "repetitionPenalty");
+    params.presence_penalty = real(from, "presencePenalty");
+    params.frequency_penalty = real(from, "frequencyPenalty");
+    params.no_repeat_ngram_size = int32(from, "noRepeatNgramSize");
+    each(from, "logitBias", [&](const Napi::Value& value) {
+        if (!value.IsArray()) wrong(value.Env(), "logitBias", "pairs");
+        const auto pair = value.As<Napi::Array>();
+        const Napi::Value bias = pair.Get(1U);
+        if (!bias.IsNumber()) wrong(value.Env(), "logitBias", "pairs of numbers");
+        params.logit_bias.emplace_back(token_id(pair.Get(0U), "logitBias"), bias.As<Napi::Number>().FloatValue());
+    });
+    each(from, "badWordsIds", [&](const Napi::Value& value) {
+        if (!value.IsArray()) wrong(value.Env(), "badWordsIds", "arrays");
+        const auto list = value.As<Napi::Array>();
+        std::vector<TokenId> word;
+        for (std::uint32_t i = 0; i < list.Length() && i < kMaxList; ++i) word.push_back(token_id(list.Get(i), "badWordsIds"));
+        params.bad_words_ids.push_back(std::move(word));
+    });
+    params.seed = seed_of(from);
+    params.max_new_tokens = int32(from, "maxNewTokens", 1);
+    params.min_new_tokens = int32(from, "minNewTokens");
+    params.eos_token_ids = token_ids(from, "eosTokenIds");
+    params.ignore_eos = boolean(from, "ignoreEos");
+    each(from, "stop", [&](const Napi::Value& value) {
+        if (!value.IsString()) wrong(value.Env(), "stop", "strings");
+        params.stop.push_back(value.As<Napi::String>().Utf8Value());
+    });
+    params.skip_special_tokens = boolean(from, "skipSpecialTokens");
+    params.want_logprobs = boolean(from, "wantLogprobs");
+    params.top_logprobs = int32(from, "topLogprobs");
+    return params;
+}
+
+const char* name_of(FinishReason reason) {
+    switch (reason) {
+        case FinishReason::stop: return "stop";
+        case FinishReason::length: return "length";
+        case FinishReason::abort: return "abort";
+        case FinishReason::error: return "error";
+        case FinishReason::none: break;
+    }
+    return "";
+}
+
+const char* name_of(SubmitError error) {
+    switch (error) {
+        case SubmitError::queue_full: return "queue_full";
+        case SubmitError::too_long: return "too_long";
+        case SubmitError::does_not_fit: return "does_not_fit";
+        case SubmitError::shutting_down: return "shutting_down";
+        case SubmitError::invalid:
+        case SubmitError::none: break;
+    }
+    return "invalid";
+}
+
+Napi::Object logprob_entry(Napi::Env env, TokenId token, float logprob, const TokenTable& tokens) {
+    Napi::Object entry = Napi::Object::New(env);
+    entry.Set("token", token);
+    entry.Set("logprob", logprob);
+    entry.Set("bytes", to_bytes(env, tokens.bytes(token)));
+    return entry;
+}
+
+Napi::Array logprobs_of(Napi::Env env, const std::vector<SampledToken>& sampled, const TokenTable& tokens) {
+    Napi::Array list = Napi::Array::New(env, sampled.size());
+    for (std::uint32_t i = 0; i < sampled.size(); ++i) {
+        Napi::Object entry = logprob_entry(env, sampled[i].token, sampled[i].logprob, tokens);
+        Napi::Array top = Napi::Array::New(env, sampled[i].top_logprobs.size());
+        for (std::uint32_t k = 0; k < sampled[i].top_logprobs.size(); ++k) {
+            top.Set(k, logprob_entry(env, sampled[i].top_logprobs[k].token, sampled[i].top_logprobs[k].logprob, tokens));
+        }
+        entry.Set("top", top);
+        list.Set(i, entry);
+    }
+    return list;
+}
+
+}  // namespace
+
+Napi::Value to_bytes(Napi::Env env, std::string_view bytes) {
+    Napi::Uint8Array array = Napi::Uint8Array::New(env, bytes.size());
+    if (!bytes.empty()) std::memcpy(array.Data(), bytes.data(), bytes.size());
+    return array;
+}
+
+ModelHostOptions to_host_options(const Napi::Object& from) {
+    constexpr double kLargestSize = 9007199254740991.0;
+    ModelHostOptions options;
+    options.path = text(from, "path");
+    options.dtype = text(from, "dtype");
+    options.kv_cache_dtype = text(from, "kvCacheDtype");
+    options.kv_cache_memory = static_cast<std::uint64_t>(number(from, "kvCacheMemory", 0, kLargestSize));
+    options.max_batch_tokens = int32(from, "maxBatchTokens");
+    options.max_num_seqs = int32(from, "maxNumSeqs");
+    options.max_model_len = int32(from, "maxModelLen");
+    options.max_waiting = int32(from, "maxWaiting");
+    options.block_size = int32(from, "blockSize", 1);
+    options.threads = int32(from, "threads");
+    options.prefix_caching = boolean(from, "prefixCaching");
+    options.continuous_batching = boolean(from, "continuousBatching");
+    options.paged_kv = boolean(from, "pagedKv");
+    if (from.Has("standIn") && from.Get("standIn").IsObject()) {
+        const auto stand_in = from.Get("standIn").As<Napi::Object>();
+        options.stand_in = StandInHostOptions{int32(stand_in, "vocabSize", 2), int32(stand_in, "stepMicros"), int32(stand_in, "tokenMicros")};
+    }
+    return options;
+}
+
+EngineRequest to_request(const Napi::Object& from) {
+    constexpr double kLargestId = 9007199254740991.0;
+    EngineRequest request;
+    request.id = static_cast<SequenceId>(number(from, "id", 1, kLargestId));
+    const Napi::Value prompt = from.Get("prompt");
+    if (!prompt.IsTypedArray() || prompt.As<Napi::TypedArray>().TypedArrayType() != napi_int32_array) {
+        wrong(from.Env(), "prompt", "an Int32Array");
+    }
+    const auto ids = prompt.As<Napi::Int32Array>();
+    request.prompt.assign(ids.Data(), ids.Data() + ids.ElementLength());
+    const Napi::Value sampling = from.Get("sampling");
+    if (!sampling.IsObject()) wrong(from.Env(), "sampling", "an object");
+    request.sampling = to_sampling(sampling.As<Napi::Object>());
+    request.n = int32(from, "n", 1);
+    request.priority = int32(from, "priority", std::numeric_limits<std::int32_t>::min());
+    request.cache_salt = text(from, "cacheSalt");
+    return request;
+}
+
+Napi::Object to_js(Napi::Env env, const ModelHostInfo& info) {
+    Napi::Object object = Napi::Object::New(env);
+    object.Set("architecture", info.architecture);
+    object.Set("dtype", info.dtype);
+    object.Set("kvCacheDtype", info.kv_cache_dtype);
+    object.Set("parameters", static_cast<double>(info.parameters));
+    object.Set("weightBytes", static_cast<double>(info.weight_bytes));
+    object.Set("vocabSize", info.vocab_size);
+    object.Set("contextLength", info.context_length);
+    object.Set("maxModelLen", info.max_model_len);
+    object.Set("pagedKv", info.paged_kv);
+    object.Set("blockSize", info.block_size);
+    object.Set("kvBlocks", info.kv_blocks);
+    object.Set("kvBytes", static_cast<double>(info.kv_bytes));
+    object.Set("maxNumSeqs", info.max_num_seqs);
+    object.Set("maxBatchTokens", info.max_batch_tokens);
+    object.Set("threads", info.threads);
+    object.Set("attentionKernel", info.attention_kernel);
+    object.Set("weightsMs", info.weights_ms);
+    object.Set("engineMs", info.engine_ms);
+    Napi::Array warnings = Napi::Array::New(env, info.warnings.size());
+    for (std::uint32_t i = 0; i < info.warnings.size(); ++i) warnings.Set(i, info.warnings[i]);
+    object.Set("warnings", warnings);
+    if (info.gguf) {
+        Napi::Object gguf = Napi::Object::New(env);
+        gguf.Set("chatTemplate", info.gguf->chat_template);
+        gguf.Set("bosToken", info.gguf->bos_token);
+        gguf.Set("eosToken", info.gguf->eos_token);
+        Napi::Array ids = Napi::Array::New(env, info.gguf->eos_token_ids.size());
+        for (std::uint32_t i = 0; i < info.gguf->eos_token_ids.size(); ++i) ids.Set(i, info.gguf->eos_token_ids[i]);
+        gguf.Set("eosTokenIds", ids);
+        object.Set("gguf", gguf);
+    }
+    return object;
+}
+
+Napi::Object to_js(Napi::Env env, const EngineStats& stats) {
+    Napi::Object object = Napi::Object::New(env);
+    const auto set = [&](const char* name, auto value) { object.Set(name, static_cast<double>(value)); };
+    set("running", stats.running);
+    set("waiting", stats.waiting);
+    set("blocksTotal", stats.blocks_total);
+    set("blocksFree", stats.blocks_free);
+    set("blocksCached", stats.blocks_cached);
+    set("steps", stats.steps);
+    set("promptTokens", stats.prompt_tokens);
+    set("cachedPromptTokens", stats.cached_prompt_tokens);
+    set("computedTokens", stats.computed_tokens);
+    set("outputTokens", stats.output_tokens);
+    set("preemptions", stats.preemptions);
+    set("prefixQueries", stats.prefix_queries);
+    set("prefixHits", stats.prefix_hits);
+    set("evictions", stats.evictions);
+    set("blockCopies", stats.block_copies);
+    set("abortsWaiting", stats.aborts_waiting);
+    set("abortsPrefill", stats.aborts_prefill);
+    set("abortsDecode", stats.aborts_decode);
+    set("lastStepMs", stats.last_step_ms);
+    return object;
+}
+
+Napi::Array to_js(Napi::Env env, const std::vector<Delta>& deltas, const TokenTable& tokens) {
+    Napi::Array list = Napi::Array::New(env, deltas.size());
+    for (std::uint32_t i = 0; i < deltas.size(); ++i) {
+        Napi::HandleScope scope(env);
+        const Delta& delta = deltas[i];
+        Napi::Object object = Napi::Object::New(env);
+        object.Set("id", static_cast<double>(delta.id));
+        object.Set("choice", delta.choice);
+        object.Set("text", delta.text);
+        Napi::Array ids = Napi::Array::New(env, delta.tokens.size());
+        for (std::uint32_t k = 0; k < delta.tokens.size(); ++k) ids.Set(k, delta.tokens[k]);
+        object.Set("tokens", ids);
+        object.Set("finishReason", name_of(delta.finish_reason));
+        object.Set("promptTokens", delta.num_prompt_tokens);
+        object.Set("cachedTokens", delta.num_cached_tokens);
+        object.Set("outputTokens", delta.num_output_tokens);
+        if (!delta.logprobs.empty()) object.Set("logprobs", logprobs_of(env, delta.logprobs, tokens));
+        if (!delta.error.empty()) object.Set("error", delta.error);
+        list.Set(i, object);
+    }
+    return list;
+}
+
+Napi::Value to_js(Napi::Env env, const SubmitResult& result) {
+    if (result.error == SubmitError::none) return env.Undefined();
+    Napi::Object object = Napi::Object::New(env);
+    object.Set("error", name_of(result.error));
+    object.Set("message", result.message);
+    return object;
+}
+
+}  // namespace tfserve::addon
