@@ -179,7 +179,7 @@ export function resolveSampling(
   const room = context.maxModelLen - context.promptTokens
   const configuredMax = checkedNumber('max_new_tokens', base['max_new_tokens'], paramName('max_new_tokens'))
   const maxLength = checkedNumber('max_length', params.max_length ?? requestConfig?.['max_length'], 'max_length')
-  let maxNewTokens = checkedNumber('max_new_tokens', params.max_new_tokens, 'max_tokens')
+  let maxNewTokens = checkedNumber('max_new_tokens', params.max_new_tokens, 'max_new_tokens')
   if (maxNewTokens === undefined && maxLength !== undefined) {
     maxNewTokens = maxLength - context.promptTokens
     if (maxNewTokens < 1) {

@@ -237,6 +237,8 @@ export interface EngineOptions {
   /** Server defaults for the chat template's variables. */
   chatTemplateKwargs?: Record<string, unknown>
   logLevel?: LogLevel
+  /** false: upstream's own KV cache and attention instead of the paged ones, for comparison. */
+  pagedKv?: boolean
   /** Serve the deterministic stand-in instead of a model: measures everything but the model. */
   standIn?: { vocabSize?: number; stepMicros?: number; tokenMicros?: number }
 }

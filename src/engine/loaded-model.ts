@@ -1,0 +1,255 @@
+// One model in this process: template, tokenizer and native engine behind the TextModel interface.
+// The worker process is a message loop around it; the library exports it. There is no second implementation.
+import { statSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
+import { basename, join, resolve } from 'node:path'
+import { ChatTemplates, type RenderOptions } from './chat-template.js'
+import { CheckpointError, readCheckpoint } from './checkpoint.js'
+import { DeltaRouter } from './delta-router.js'
+import { resolveSampling, unsupportedGenerationFields } from './generation-config.js'
+import { defaultKvCacheMemory } from './memory.js'
+import { nativeAddon, type NativeModel, type NativeModelInfo, type NativeSubmitError } from './native.js'
+import { openTokenizer, type Tokenizer } from './tokenizer.js'
+import {
+  type ChatMessage,
+  type EngineOptions,
+  type EngineStats,
+  type ErrorCode,
+  type GenerateRequest,
+  type GenerationDelta,
+  type LoadProgress,
+  type ModelInfo,
+  type PromptInput,
+  RequestError,
+  type StartedGeneration,
+  type TextModel,
+} from './types.js'
+
+const submitErrors: Record<NativeSubmitError, ErrorCode> = {
+  queue_full: 'queue_full',
+  too_long: 'context_length_exceeded',
+  does_not_fit: 'context_length_exceeded',
+  invalid: 'invalid_request',
+  shutting_down: 'shutting_down',
+}
+
+/** What surrounds the native engine of one model. */
+interface ModelText {
+  tokenizer: Tokenizer
+  templates: ChatTemplates
+  generationDefaults: Record<string, unknown>
+  eosTokenIds: number[]
+}
+
+// the parts of a checkpoint directory that are not weights; undefined for a GGUF file, which brings its own
+function readText(options: EngineOptions): ModelText | undefined {
+  if (statSync(options.path).isFile()) return undefined
+  const checkpoint = readCheckpoint(options.path)
+  return {
+    tokenizer: openTokenizer(join(options.path, 'tokenizer.json'), checkpoint.tokenizerConfig),
+    templates: new ChatTemplates(checkpoint.chatTemplates, checkpoint.specialTokens, options.chatTemplateKwargs),
+    generationDefaults: checkpoint.generationDefaults,
+    eosTokenIds: checkpoint.eosTokenIds,
+  }
+}
+
+function ggufText(native: NativeModel, options: EngineOptions): ModelText {
+  const gguf = native.info.gguf
+  if (!gguf) throw new CheckpointError('The file brings no vocabulary.')
+  const sources: Record<string, string> = gguf.chatTemplate ? { default: gguf.chatTemplate } : {}
+  return {
+    tokenizer: { encode: (text, addSpecialTokens) => native.tokenize(text.toWellFormed(), addSpecialTokens) },
+    templates: new ChatTemplates(sources, { bos_token: gguf.bosToken, eos_token: gguf.eosToken }, options.chatTemplateKwargs),
+    generationDefaults: {},
+    eosTokenIds: gguf.eosTokenIds,
+  }
+}
+
+function modelInfo(options: EngineOptions, native: NativeModelInfo, hasChatTemplate: boolean, loadMs: number): ModelInfo {
+  const path = resolve(options.path)
+  return {
+    id: options.id ?? basename(path),
+    revision: options.revision ?? 'main',
+    created: Math.floor(statSync(path).mtimeMs / 1000),
+    architecture: native.architecture,
+    dtype: native.dtype,
+    kvCacheDtype: native.kvCacheDtype,
+    parameters: native.parameters,
+    weightBytes: native.weightBytes,
+    vocabSize: native.vocabSize,
+    maxModelLen: native.maxModelLen,
+    pagedKv: native.pagedKv,
+    blockSize: native.blockSize,
+    kvBlocks: native.kvBlocks,
+    kvBytes: native.kvBytes,
+    maxNumSeqs: native.maxNumSeqs,
+    maxBatchTokens: native.maxBatchTokens,
+    threads: native.threads,
+    attentionKernel: native.attentionKernel,
+    hasChatTemplate,
+    loadMs,
+  }
+}
+
+/** A loaded model and its engine. Make one with `LoadedModel.load`; end it with `close()` or `await using`. */
+export class LoadedModel implements TextModel, AsyncDisposable {
+  readonly #native: NativeModel
+  readonly #text: ModelText
+  readonly #router: DeltaRouter
+  readonly #defaultSeed: number | undefined
+  #nextId = 1
+  #closed: Promise<void> | undefined
+
+  private constructor(
+    native: NativeModel,
+    text: ModelText,
+    router: DeltaRouter,
+    readonly info: ModelInfo,
+    /** Things a user should know: options that were lowered, fields of the checkpoint that have no effect here. */
+    readonly warnings: readonly string[],
+    defaultSeed: number | undefined,
+  ) {
+    this.#native = native
+    this.#text = text
+    this.#router = router
+    this.#defaultSeed = defaultSeed
+  }
+
+  /**
+   * Loads a checkpoint directory or a GGUF file and starts its engine.
+   * Rejects with a CheckpointError (or an Error with a sentence for the user) when the model cannot be loaded.
+   */
+  static async load(options: EngineOptions, onProgress: (progress: LoadProgress) => void = () => {}): Promise<LoadedModel> {
+    const started = performance.now()
+    const addon = nativeAddon()
+    addon.setLogLevel(options.logLevel ?? 'warning')
+    onProgress({ stage: 'processor' })
+    const checkpointText = readText(options)
+    onProgress({ stage: 'config' })
+    const router = new DeltaRouter()
+    const native = await addon.loadModel(
+      {
+        path: options.path,
+        dtype: options.dtype ?? 'auto',
+        kvCacheDtype: options.kvCacheDtype ?? 'auto',
+        kvCacheMemory: options.kvCacheMemory ?? defaultKvCacheMemory(),
+        maxBatchTokens: options.maxBatchTokens ?? 0,
+        maxNumSeqs: options.maxNumSeqs ?? 0,
+        maxModelLen: options.maxModelLen ?? 0,
+        maxWaiting: options.maxWaiting ?? 1024,
+        blockSize: options.blockSize ?? 16,
+        prefixCaching: options.prefixCaching ?? true,
+        continuousBatching: options.continuousBatching ?? true,
+        pagedKv: options.pagedKv ?? true,
+        threads: options.threads ?? 0,
+        ...(options.standIn && {
+          standIn: {
+            vocabSize: options.standIn.vocabSize ?? 2048,
+            stepMicros: options.standIn.stepMicros ?? 0,
+            tokenMicros: options.standIn.tokenMicros ?? 0,
+          },
+        }),
+      },
+      () => router.deliver(),
+      (current, total) => onProgress({ stage: 'weights', current, total }),
+    )
+    onProgress({ stage: 'engine' })
+    router.attach(native)
+    const text = checkpointText ?? ggufText(native, options)
+    const ignored = unsupportedGenerationFields(text.generationDefaults)
+    const warnings = [
+      ...native.info.warnings,
+      ...(ignored.length > 0 ? [`generation_config.json sets ${ignored.join(', ')}: not supported, without effect.`] : []),
+    ]
+    const info = modelInfo(options, native.info, text.templates.exists, performance.now() - started)
+    return new LoadedModel(native, text, router, info, warnings, options.defaultSeed)
+  }
+
+  /** Token ids of `text`, as the checkpoint's tokenizer gives them. */
+  tokenize(text: string, { addSpecialTokens = true } = {}): Promise<Int32Array> {
+    return this.#text.tokenizer.encode(text, addSpecialTokens)
+  }
+
+  /** The prompt text that the checkpoint's chat template makes of messages. */
+  renderChat(messages: readonly ChatMessage[], options: RenderOptions = {}): Promise<string> {
+    return this.#text.templates.render(messages, options)
+  }
+
+  async #promptIds(input: PromptInput): Promise<Int32Array> {
+    switch (input.kind) {
+      case 'tokens': {
+        const bad = input.tokens.find((id) => !Number.isInteger(id) || id < 0 || id >= this.info.vocabSize)
+        if (bad !== undefined) {
+          throw new RequestError('invalid_request', `Expected token ids from 0 to ${this.info.vocabSize - 1} but received ${String(bad)}.`, 'prompt')
+        }
+        return Int32Array.from(input.tokens)
+      }
+      case 'text':
+        return this.tokenize(input.text, { addSpecialTokens: input.addSpecialTokens ?? true })
+      case 'chat': {
+        const text = await this.renderChat(input.messages, {
+          tools: input.tools,
+          kwargs: input.templateKwargs,
+          addGenerationPrompt: input.addGenerationPrompt,
+        })
+        return this.tokenize(text, { addSpecialTokens: false })
+      }
+    }
+  }
+
+  /** Starts a generation. Rejects with a RequestError; `onDelta` is called from a later turn of the event loop. */
+  async start(request: GenerateRequest, onDelta: (delta: GenerationDelta) => void): Promise<StartedGeneration> {
+    if (this.#closed) throw new RequestError('shutting_down', 'The model is being unloaded.')
+    const prompt = await this.#promptIds(request.input)
+    const param = request.input.kind === 'chat' ? 'messages' : 'prompt'
+    if (prompt.length === 0) throw new RequestError('invalid_request', 'The prompt has no tokens.', param)
+    if (prompt.length >= this.info.maxModelLen) {
+      throw new RequestError(
+        'context_length_exceeded',
+        `The prompt has ${prompt.length} tokens, but the model's context holds ${this.info.maxModelLen}, the answer included. Shorten the ${param}.`,
+        param,
+      )
+    }
+    const sampling = resolveSampling(request.params, request.generationConfig, {
+      defaults: this.#text.generationDefaults,
+      eosTokenIds: this.#text.eosTokenIds,
+      vocabSize: this.info.vocabSize,
+      maxModelLen: this.info.maxModelLen,
+      promptTokens: prompt.length,
+      ...(this.#defaultSeed !== undefined && { defaultSeed: this.#defaultSeed }),
+    })
+    // closed while the prompt was being made: the native engine is gone
+    if (this.#closed) throw new RequestError('shutting_down', 'The model is being unloaded.')
+    const id = this.#nextId++
+    const n = request.n ?? 1
+    const generation = this.#router.open(id, n, prompt.length, onDelta)
+    const refused = this.#native.submit({ id, prompt, sampling, n, priority: request.priority ?? 0, cacheSalt: request.cacheSalt ?? '' })
+    if (refused) {
+      this.#router.drop(id)
+      throw new RequestError(submitErrors[refused.error], refused.message, refused.error === 'queue_full' ? null : param)
+    }
+    return generation
+  }
+
+  stats(): Promise<EngineStats> {
+    return Promise.resolve(this.#native.stats())
+  }
+
+  /** Generations that have not ended. */
+  get open(): number {
+    return this.#router.size
+  }
+
+  /** Aborts what still runs and gives all memory back. */
+  close(): Promise<void> {
+    this.#closed ??= this.#native.close().then(() => this.#router.abandon())
+    return this.#closed
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+}
+
+/** Threads to compute with when none are asked for. */
+export const defaultThreads = (): number => availableParallelism()
