@@ -1,0 +1,385 @@
+#include "engine/engine_core.h"
+
+#include <algorithm>
+#include <exception>
+#include <new>
+#include <optional>
+#include <thread>
+#include <utility>
+
+namespace tfserve {
+
+namespace {
+
+/// Bounds the work that one small request can ask for.
+constexpr std::int32_t kMaxChoices = 128;
+/// Logits of a step from which on waking the helper costs less than it saves.
+constexpr std::size_t kSharedLogits = std::size_t{1} << 18;
+
+HashKey hash_key(const EngineConfig& config) {
+    if (config.hash_key[0] == 0 && config.hash_key[1] == 0) return random_hash_key();
+    return {config.hash_key[0], config.hash_key[1]};
+}
+
+SubmitResult refuse(SubmitError error, std::string message) { return {error, std::move(message)}; }
+
+}  // namespace
+
+/// One of the n answers to a request.
+struct EngineCore::Choice {
+    Request* request;
+    std::int32_t index;
+    SequenceId sequence;           // 0 once it is closed
+    Sampler sampler;
+    TextStream text;
+    std::int32_t num_output = 0;
+    bool finished = false;         // its last delta is made
+};
+
+struct EngineCore::Request {
+    EngineRequest spec;
+    std::vector<std::unique_ptr<Choice>> choices;   // grows from 1 to n with the first sampled token
+    std::int32_t num_cached_tokens = 0;
+    std::int32_t num_live = 0;                      // of `choices`
+    bool admitted = false;
+};
+
+EngineCore::EngineCore(std::unique_ptr<ModelRunner> runner, std::shared_ptr<const TokenTable> tokens, const EngineConfig& config)
+    : runner_(std::move(runner)),
+      capabilities_(runner_->capabilities()),
+      tokens_(std::move(tokens)),
+      scheduler_(capabilities_, {config.prefix_cache, config.continuous_batching, config.max_prefill_chunk, hash_key(config)}) {}
+
+EngineCore::~EngineCore() = default;
+
+SubmitResult EngineCore::validate(const EngineRequest& request) const {
+    if (request.id == 0) return refuse(SubmitError::invalid, "a request needs an id");
+    if (request.prompt.empty()) return refuse(SubmitError::invalid, "the prompt has no tokens");
+    if (request.n < 1 || request.n > kMaxChoices) {
+        return refuse(SubmitError::invalid, "n must be between 1 and " + std::to_string(kMaxChoices) + ", not " + std::to_string(request.n));
+    }
+    if (request.sampling.max_new_tokens < 1) return refuse(SubmitError::invalid, "at least one token must be asked for");
+    const std::size_t length = request.prompt.size();
+    if (std::cmp_greater_equal(length, capabilities_.max_model_len)) {
+        return refuse(SubmitError::too_long, "the prompt has " + std::to_string(length) + " tokens, but the model's context is " +
+                                                 std::to_string(capabilities_.max_model_len) + " tokens, of which one at least must be left for the answer");
+    }
+    const std::int64_t pool_tokens = scheduler_.capacity().pool_tokens();
+    if (std::cmp_greater_equal(length, pool_tokens)) {
+        return refuse(SubmitError::does_not_fit, "the prompt has " + std::to_string(length) + " tokens, but the whole KV cache holds " +
+                                                     std::to_string(pool_tokens) + ", of which one at least must be left for the answer");
+    }
+    const auto outside = std::ranges::find_if(request.prompt, [this](TokenId id) { return id < 0 || id >= capabilities_.vocab_size; });
+    if (outside != request.prompt.end()) {
+        return refuse(SubmitError::invalid, "token " + std::to_string(*outside) + " is not in the vocabulary of " +
+                                                std::to_string(capabilities_.vocab_size) + " tokens");
+    }
+    return {};
+}
+
+EngineCore::Choice& EngineCore::add_choice(Request& request, SequenceId sequence) {
+    const auto index = static_cast<std::int32_t>(request.choices.size());
+    const SamplingParams& sampling = request.spec.sampling;
+    request.choices.push_back(std::make_unique<Choice>(
+        Choice{&request, index, sequence,
+               Sampler(sampling, request.spec.prompt, capabilities_.vocab_size, static_cast<std::uint64_t>(index)),
+               TextStream(tokens_, sampling.stop, sampling.skip_special_tokens), 0, false}));
+    ++request.num_live;
+    Choice& choice = *request.choices.back();
+    by_sequence_.emplace(sequence, &choice);
+    return choice;
+}
+
+void EngineCore::submit(EngineRequest spec) noexcept {
+    const SequenceId id = spec.id;
+    const std::int32_t n = spec.n;
+    const SequenceId sequence_id = next_sequence_++;
+    try {
+        // so that ending a request needs no memory
+        if (ended_.capacity() < ended_.size() + requests_.size() + 1) ended_.reserve(2 * (ended_.size() + requests_.size() + 1));
+        auto owned = std::make_unique<Request>();
+        owned->spec = std::move(spec);
+        Request& request = *requests_.emplace(id, std::move(owned)).first->second;
+        ++num_unadmitted_;
+        add_choice(request, sequence_id);
+        Sequence sequence;
+        sequence.id = sequence_id;
+        sequence.tokens = request.spec.prompt;
+        sequence.num_prompt_tokens = sequence.num_tokens();
+        sequence.max_tokens = static_cast<std::int32_t>(
+            std::min<std::int64_t>(std::int64_t{sequence.num_prompt_tokens} + request.spec.sampling.max_new_tokens, capabilities_.max_model_len));
+        sequence.priority = request.spec.priority;
+        sequence.arrival = next_arrival_++;
+        sequence.salt = request.spec.cache_salt;
+        scheduler_.add(std::move(sequence));
+    } catch (const std::exception& error) {
+        scheduler_.finish(sequence_id);
+        by_sequence_.erase(sequence_id);
+        num_unadmitted_ -= static_cast<std::int32_t>(requests_.erase(id));
+        try {
+            ended_.push_back(id);
+            for (std::int32_t choice = 0; choice < n; ++choice) {
+                Delta delta;
+                delta.id = id;
+                delta.choice = choice;
+                delta.finish_reason = FinishReason::error;
+                delta.error = error.what();
+                deltas_.push_back(std::move(delta));
+            }
+        } catch (const std::bad_alloc&) {
+            return;   // not even room to say so
+        }
+    }
+}
+
+void EngineCore::abort(SequenceId id) {
+    const auto it = requests_.find(id);
+    if (it == requests_.end()) return;
+    Request& request = *it->second;
+    const bool decoding = std::ranges::any_of(request.choices, [](const auto& choice) { return choice->num_output > 0; });
+    ++(decoding ? counters_.aborts_decode : request.admitted ? counters_.aborts_prefill : counters_.aborts_waiting);
+    end(request, FinishReason::abort, {});
+}
+
+void EngineCore::fail_all(const std::string& error) {
+    for (const auto& [sequence, choice] : by_sequence_) scheduler_.finish(sequence);   // pages first: what follows may lack memory
+    while (!requests_.empty()) end(*requests_.begin()->second, FinishReason::error, error);
+}
+
+void EngineCore::step() {
+    const StepPlan& plan = scheduler_.schedule();
+    if (plan.empty()) {
+        // cannot happen while the scheduler keeps its promise; never spin on it
+        if (scheduler_.has_work()) fail_all("the scheduler found nothing to compute");
+        return;
+    }
+    note_admissions(plan);
+    std::string error;
+    try {
+        runner_->execute(plan);
+    } catch (const std::exception& failure) {
+        error = failure.what();
+        if (error.empty()) error = "the model runner failed";
+    }
+    ++counters_.steps;
+    if (!error.empty()) {
+        scheduler_.step_failed();
+        for (const PlanRow& row : plan.rows) {
+            const auto it = by_sequence_.find(row.sequence);
+            if (it == by_sequence_.end()) continue;   // ended with another row
+            Choice& choice = *it->second;
+            Request& request = *choice.request;
+            if (choice.num_output == 0) {
+                end(request, FinishReason::error, error);   // the other choices have not begun
+            } else {
+                end(choice, FinishReason::error, error);
+                drop_if_ended(request);
+            }
+        }
+        return;
+    }
+    scheduler_.commit();
+    counters_.computed_tokens += plan.tokens.size();
+    sample_rows(plan);
+}
+
+void EngineCore::note_admissions(const StepPlan& plan) {
+    for (const PlanRow& row : plan.rows) {
+        Request& request = *by_sequence_.at(row.sequence)->request;
+        if (std::exchange(request.admitted, true)) continue;
+        request.num_cached_tokens = scheduler_.sequence(row.sequence).num_cached_tokens;
+        --num_unadmitted_;
+    }
+}
+
+bool EngineCore::pays_to_share(std::size_t rows) const {
+    return rows > 1 && rows * static_cast<std::size_t>(capabilities_.vocab_size) >= kSharedLogits && std::thread::hardware_concurrency() > 1;
+}
+
+void EngineCore::sample_rows(const StepPlan& plan) {
+    struct Job {
+        Choice* choice;
+        std::span<float> logits;
+        bool forks;
+        SampledToken sampled;
+        std::string error;
+    };
+    std::vector<Job> jobs;
+    for (std::size_t r = 0; r < plan.rows.size(); ++r) {
+        const PlanRow& row = plan.rows[r];
+        if (row.n_logits == 0) continue;
+        Choice* choice = by_sequence_.at(row.sequence);
+        const bool forks = choice->request->spec.n > 1 && choice->num_output == 0;
+        jobs.push_back({choice, runner_->logits(r, static_cast<std::size_t>(row.n_logits - 1)), forks, {}, {}});
+    }
+    const auto sample = [this, &jobs](std::size_t i) noexcept {
+        Job& job = jobs[i];
+        if (job.forks) return;
+        try {
+            job.sampled = job.choice->sampler.sample(job.logits, scheduler_.sequence(job.choice->sequence).output());
+        } catch (const std::exception& failure) {
+            job.error = failure.what();
+        }
+    };
+    if (pays_to_share(jobs.size())) {
+        pool_.run(jobs.size(), sample);
+    } else {
+        for (std::size_t i = 0; i < jobs.size(); ++i) sample(i);
+    }
+    for (Job& job : jobs) {
+        if (job.forks) {
+            sample_choices(*job.choice, job.logits);
+            continue;
+        }
+        Request& request = *job.choice->request;
+        if (job.error.empty()) {
+            advance(*job.choice, std::move(job.sampled));
+        } else {
+            end(*job.choice, FinishReason::error, job.error);
+        }
+        drop_if_ended(request);
+    }
+}
+
+void EngineCore::sample_choices(Choice& first, std::span<float> logits) {
+    Request& request = *first.request;
+    try {
+        const std::int32_t max_tokens = scheduler_.sequence(first.sequence).max_tokens;
+        const std::vector<float> original(logits.begin(), logits.end());   // sample() overwrites its row
+        SampledToken sampled = first.sampler.sample(logits, {});
+        const TokenId first_token = sampled.token;
+        const bool first_goes_on = accept(first, max_tokens, std::move(sampled));
+        for (std::int32_t i = 1; i < request.spec.n; ++i) {
+            std::ranges::copy(original, logits.begin());
+            Choice& choice = add_choice(request, next_sequence_++);
+            sampled = choice.sampler.sample(logits, {});
+            const TokenId token = sampled.token;
+            if (accept(choice, max_tokens, std::move(sampled))) {
+                scheduler_.fork(first.sequence, choice.sequence, i, token);
+            } else {
+                close(choice);
+            }
+        }
+        if (first_goes_on) {
+            scheduler_.append(first.sequence, first_token);
+        } else {
+            close(first);
+        }
+        drop_if_ended(request);
+    } catch (const std::exception& failure) {
+        end(request, FinishReason::error, failure.what());   // nothing of it is sent twice: finished choices have had their last delta
+    }
+}
+
+void EngineCore::advance(Choice& choice, SampledToken sampled) {
+    try {
+        const TokenId token = sampled.token;
+        if (accept(choice, scheduler_.sequence(choice.sequence).max_tokens, std::move(sampled))) {
+            scheduler_.append(choice.sequence, token);
+        } else {
+            close(choice);
+        }
+    } catch (const std::exception& failure) {
+        end(choice, FinishReason::error, failure.what());
+    }
+}
+
+bool EngineCore::accept(Choice& choice, std::int32_t max_tokens, SampledToken sampled) {
+    const EngineRequest& spec = choice.request->spec;
+    const SamplingParams& sampling = spec.sampling;
+    const TokenId token = sampled.token;
+    ++choice.num_output;
+    ++counters_.output_tokens;
+    Delta delta = begin_delta(choice);
+    delta.tokens.push_back(token);
+    if (sampling.want_logprobs) delta.logprobs.push_back(std::move(sampled));
+    if (!sampling.ignore_eos && std::ranges::find(sampling.eos_token_ids, token) != sampling.eos_token_ids.end()) {
+        delta.finish_reason = FinishReason::stop;
+        delta.stop_token = token;
+        delta.text = choice.text.finish();
+    } else {
+        TextStream::Piece piece = choice.text.push(token);
+        delta.text = std::move(piece.text);
+        if (piece.stopped) {
+            delta.finish_reason = FinishReason::stop;
+            delta.stop_string = piece.stop_index;
+        } else if (std::cmp_greater_equal(spec.prompt.size() + static_cast<std::size_t>(choice.num_output), max_tokens)) {
+            delta.finish_reason = FinishReason::length;
+            delta.text += choice.text.finish();
+        }
+    }
+    const bool goes_on = delta.finish_reason == FinishReason::none;
+    deltas_.push_back(std::move(delta));
+    choice.finished = !goes_on;
+    return goes_on;
+}
+
+Delta EngineCore::begin_delta(const Choice& choice) const {
+    Delta delta;
+    delta.id = choice.request->spec.id;
+    delta.choice = choice.index;
+    delta.num_prompt_tokens = static_cast<std::int32_t>(choice.request->spec.prompt.size());
+    delta.num_cached_tokens = choice.request->num_cached_tokens;
+    delta.num_output_tokens = choice.num_output;
+    return delta;
+}
+
+void EngineCore::end(Choice& choice, FinishReason reason, const std::string& error) {
+    close(choice);
+    if (std::exchange(choice.finished, true)) return;
+    Delta delta = begin_delta(choice);
+    delta.finish_reason = reason;
+    delta.error = error;
+    deltas_.push_back(std::move(delta));
+}
+
+void EngineCore::end(Request& request, FinishReason reason, const std::string& error) {
+    for (const auto& choice : request.choices) close(*choice);   // pages first: what follows may lack memory
+    for (const auto& choice : request.choices) end(*choice, reason, error);
+    for (auto i = static_cast<std::int32_t>(request.choices.size()); i < request.spec.n; ++i) {
+        Delta delta = begin_delta(*request.choices.front());
+        delta.choice = i;
+        delta.num_output_tokens = 0;
+        delta.finish_reason = reason;
+        delta.error = error;
+        deltas_.push_back(std::move(delta));
+    }
+    drop_if_ended(request);
+}
+
+void EngineCore::close(Choice& choice) noexcept {
+    if (choice.sequence == 0) return;
+    scheduler_.finish(choice.sequence);
+    by_sequence_.erase(std::exchange(choice.sequence, 0));
+    --choice.request->num_live;
+}
+
+void EngineCore::drop_if_ended(Request& request) noexcept {
+    if (request.num_live > 0) return;
+    if (!request.admitted) --num_unadmitted_;
+    const SequenceId id = request.spec.id;
+    ended_.push_back(id);
+    requests_.erase(id);
+}
+
+EngineStats EngineCore::stats() const {
+    EngineStats stats = counters_;
+    stats.running = scheduler_.num_running();
+    stats.waiting = scheduler_.num_waiting();
+    const KvManager& kv = scheduler_.kv();
+    for (std::int32_t group = 0; group < kv.num_groups(); ++group) {
+        stats.blocks_total += kv.pool(group).num_blocks();
+        stats.blocks_free += kv.pool(group).num_free();
+        stats.blocks_cached += kv.pool(group).num_cached();
+        stats.evictions += kv.pool(group).evictions();
+    }
+    stats.prompt_tokens = scheduler_.admitted_prompt_tokens();
+    stats.cached_prompt_tokens = scheduler_.cached_prompt_tokens();
+    stats.preemptions = scheduler_.preemptions();
+    stats.prefix_queries = kv.prefix_queries();
+    stats.prefix_hits = kv.prefix_hits();
+    stats.block_copies = kv.block_copies();
+    return stats;
+}
+
+}  // namespace tfserve
