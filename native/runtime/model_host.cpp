@@ -1,0 +1,241 @@
+#include "runtime/model_host.h"
+
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+#include <stdexcept>
+#include <utility>
+
+#include "engine/stand_in_runner.h"
+#include "llama.h"
+#include "loader/gguf_vocab.h"
+#include "loader/mapped_file.h"
+#include "loader/model_loader.h"
+#include "runtime/llama_runner.h"
+#include "runtime/machine.h"
+
+namespace tfserve {
+
+namespace {
+
+// A chunk token costs nearly what a decode token costs on a CPU, so a step's length is its token count: long enough
+// for the matrix products of a prompt to run at full speed, short enough that a step stays below a second.
+constexpr std::int32_t kDefaultBatchTokens = 512;
+// While others decode, a prompt is computed in smaller pieces: each of them delays every running stream.
+constexpr std::int32_t kPrefillChunkShare = 4;
+constexpr std::int32_t kSmallestPrefillChunk = 64;
+constexpr std::int32_t kDefaultNumSeqs = 64;
+constexpr std::int32_t kMaxNumSeqs = 256;   // of libllama
+constexpr std::int32_t kMaxBlockSize = 1024;
+
+double ms_since(std::chrono::steady_clock::time_point start) {
+    return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+}
+
+WeightType weight_type(const std::string& name) {
+    if (name == "auto") return WeightType::as_stored;
+    if (name == "bfloat16") return WeightType::bfloat16;
+    if (name == "float16") return WeightType::float16;
+    if (name == "float32") return WeightType::float32;
+    throw std::invalid_argument("Expected auto, bfloat16, float16 or float32 for dtype.");
+}
+
+// float16 holds keys and values more exactly than bfloat16; float32 weights ask for exact attention
+KvType kv_type(const std::string& name, const std::string& dtype) {
+    if (name == "auto") return dtype == "float32" ? KvType::float32 : KvType::float16;
+    if (const auto type = kv_type_from_name(name)) return *type;
+    throw std::invalid_argument("Expected auto, float32, float16, bfloat16 or q8_0 for the KV cache's type.");
+}
+
+struct BatchSizes {
+    std::int32_t tokens, seqs;
+};
+
+BatchSizes batch_sizes(const ModelHostOptions& options) {
+    if (options.block_size < 1 || options.block_size > kMaxBlockSize || (options.block_size & (options.block_size - 1)) != 0) {
+        throw std::invalid_argument("Expected a power of two from 1 to 1024 for the block size.");
+    }
+    const std::int32_t tokens = options.max_batch_tokens > 0 ? options.max_batch_tokens : kDefaultBatchTokens;
+    const std::int32_t seqs = std::clamp(options.max_num_seqs > 0 ? options.max_num_seqs : kDefaultNumSeqs, 1, kMaxNumSeqs);
+    return {tokens, std::min(seqs, tokens)};
+}
+
+EngineConfig engine_config(const ModelHostOptions& options, std::int32_t batch_tokens) {
+    EngineConfig config;
+    config.max_waiting = options.max_waiting;
+    config.prefix_cache = options.prefix_caching;
+    config.continuous_batching = options.continuous_batching;
+    config.max_prefill_chunk = std::min(batch_tokens, std::max(batch_tokens / kPrefillChunkShare, kSmallestPrefillChunk));
+    return config;
+}
+
+std::string megabytes(std::uint64_t bytes) {
+    return std::to_string((bytes + (1U << 20) - 1) >> 20) + " MiB";
+}
+
+struct PoolSizes {
+    std::int32_t blocks = 0, model_len = 0;
+};
+
+// As many pages as the memory holds, but no more than the sequences could ever use; at least one sequence of the
+// asked length must fit, else the length gives way (with a warning) unless it was asked for.
+PoolSizes pool_sizes(const ModelHostOptions& options, std::int32_t context_length, std::int32_t max_num_seqs, std::uint64_t block_bytes,
+                     std::vector<std::string>& warnings) {
+    if (options.max_model_len > context_length) {
+        warnings.push_back("max-model-len " + std::to_string(options.max_model_len) + " is more than the " + std::to_string(context_length) +
+                           " positions that the model was made for.");
+    }
+    PoolSizes sizes;
+    sizes.model_len = options.max_model_len > 0 ? options.max_model_len : context_length;
+    const std::int64_t block_size = options.block_size;
+    const std::int64_t per_sequence = (sizes.model_len + block_size - 1) / block_size;
+    const std::int64_t affordable = static_cast<std::int64_t>(std::min<std::uint64_t>(options.kv_cache_memory / std::max<std::uint64_t>(block_bytes, 1), INT32_MAX / block_size));
+    if (affordable < 2) {
+        throw std::runtime_error("The KV cache's memory (" + megabytes(options.kv_cache_memory) + ") does not hold two pages of " + std::to_string(block_size) +
+                                 " tokens: give more with --kv-cache-memory, or a smaller --block-size.");
+    }
+    sizes.blocks = static_cast<std::int32_t>(std::min(affordable, per_sequence * max_num_seqs));
+    if (sizes.blocks < per_sequence) {
+        const std::int64_t fits = static_cast<std::int64_t>(sizes.blocks) * block_size;
+        warnings.push_back("The KV cache (" + megabytes(static_cast<std::uint64_t>(sizes.blocks) * block_bytes) + ") holds " + std::to_string(fits) +
+                           " tokens, fewer than the model's " + std::to_string(sizes.model_len) + ": longer requests are refused. --kv-cache-memory gives it more.");
+        sizes.model_len = static_cast<std::int32_t>(fits);
+    }
+    return sizes;
+}
+
+}  // namespace
+
+struct ModelHost::Impl {
+    std::shared_ptr<LoadedModel> weights;   // null for the stand-in; outlives the engine
+    ModelHostInfo info;
+    std::shared_ptr<const TokenTable> tokens;
+    std::unique_ptr<Engine> engine;
+};
+
+namespace {
+
+std::shared_ptr<const TokenTable> checkpoint_tokens(const std::filesystem::path& dir, std::int32_t vocab_size) {
+    const MappedFile file(dir / "tokenizer.json");
+    const auto bytes = file.bytes();
+    return TokenTable::from_tokenizer_json({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, vocab_size);
+}
+
+// A vocabulary of printable words, so that the stand-in's streams look like text. With a checkpoint's path it is that
+// checkpoint's own: templates and tokenizer then cost what they cost in earnest.
+std::shared_ptr<const TokenTable> stand_in_tokens(const ModelHostOptions& options) {
+    const std::filesystem::path file = std::filesystem::path(options.path) / "tokenizer.json";
+    if (std::filesystem::exists(file)) return checkpoint_tokens(options.path, options.stand_in->vocab_size);
+    std::vector<std::string> pieces;
+    for (std::int32_t id = 0; id < options.stand_in->vocab_size; ++id) pieces.push_back(" word" + std::to_string(id));
+    return TokenTable::from_pieces(pieces, std::vector<bool>(pieces.size(), false), false);
+}
+
+}  // namespace
+
+ModelHost::ModelHost(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+ModelHost::~ModelHost() = default;
+
+static std::unique_ptr<ModelRunner> load_stand_in(const ModelHostOptions& options, ModelHostInfo& info) {
+    constexpr std::int32_t kContext = 32768;
+    const BatchSizes batch = batch_sizes(options);
+    StandInOptions stand_in;
+    stand_in.capabilities.paged = options.paged_kv;
+    stand_in.capabilities.block_size = options.block_size;
+    stand_in.capabilities.max_num_seqs = batch.seqs;
+    stand_in.capabilities.max_batch_tokens = batch.tokens;
+    stand_in.capabilities.max_model_len = options.max_model_len > 0 ? options.max_model_len : kContext;
+    stand_in.capabilities.vocab_size = options.stand_in->vocab_size;
+    stand_in.capabilities.groups = {{(stand_in.capabilities.max_model_len / options.block_size + 1) * batch.seqs, 0}};
+    stand_in.base_delay = std::chrono::microseconds(options.stand_in->step_micros);
+    stand_in.per_token_delay = std::chrono::microseconds(options.stand_in->token_micros);
+    info.architecture = "stand-in";
+    info.dtype = "none";
+    info.kv_cache_dtype = "none";
+    info.context_length = kContext;
+    info.attention_kernel = "none";
+    return std::make_unique<StandInRunner>(stand_in);
+}
+
+std::unique_ptr<ModelHost> ModelHost::load(const ModelHostOptions& options, const Progress& progress, Engine::Wake wake) {
+    auto impl = std::make_unique<Impl>();
+    ModelHostInfo& info = impl->info;
+    const auto start = std::chrono::steady_clock::now();
+    std::unique_ptr<ModelRunner> runner;
+    if (options.stand_in) {
+        impl->tokens = stand_in_tokens(options);
+        runner = load_stand_in(options, info);
+    } else {
+        LoadOptions load;
+        load.path = options.path;
+        load.dtype = weight_type(options.dtype);
+        impl->weights = std::make_shared<LoadedModel>(load_model(load, [&](const LoadProgress& step) { progress(step.tensors_done, step.tensors_total); }));
+        const ModelInfo& model = impl->weights->info();
+        info.architecture = model.architecture;
+        info.dtype = model.dtype;
+        info.parameters = model.num_parameters;
+        info.weight_bytes = model.weight_bytes;
+        info.context_length = model.context_length;
+        info.warnings = model.warnings;
+        if (model.format == ModelInfo::Format::gguf) {
+            const llama_vocab* vocab = llama_model_get_vocab(impl->weights->get());
+            const GgufSpecialTokens special = gguf_special_tokens(vocab);
+            impl->tokens = gguf_token_table(impl->weights->get());
+            const auto text = [&](const std::optional<TokenId>& id) { return id ? std::string(impl->tokens->bytes(*id)) : std::string(); };
+            info.gguf = GgufText{gguf_chat_template(impl->weights->get()), text(special.bos), text(special.eos), special.end_of_generation};
+        } else {
+            impl->tokens = checkpoint_tokens(options.path, model.vocab_size);
+        }
+        info.weights_ms = ms_since(start);
+
+        const BatchSizes batch = batch_sizes(options);
+        LlamaRunnerOptions run;
+        run.paged = options.paged_kv;
+        run.block_size = options.block_size;
+        run.max_num_seqs = batch.seqs;
+        run.max_batch_tokens = batch.tokens;
+        run.type_k = run.type_v = kv_type(options.kv_cache_dtype, options.dtype);
+        run.n_threads = options.threads;
+        const std::uint64_t block_bytes = kv_block_bytes(*impl->weights->get(), run);
+        const PoolSizes pool = pool_sizes(options, model.context_length, batch.seqs, block_bytes, info.warnings);
+        run.num_blocks = pool.blocks;
+        run.max_model_len = pool.model_len;
+        auto llama = std::make_unique<LlamaRunner>(std::shared_ptr<llama_model>(impl->weights, impl->weights->get()), run);
+        info.kv_cache_dtype = kv_type_name(run.type_k);
+        info.kv_bytes = llama->info().kv_bytes;
+        info.threads = llama->info().n_threads;
+        info.attention_kernel = llama->info().paged ? llama->info().kernel : "llama.cpp";
+        runner = std::move(llama);
+    }
+    const RunnerCapabilities& capabilities = runner->capabilities();
+    info.vocab_size = capabilities.vocab_size;
+    info.max_model_len = capabilities.max_model_len;
+    info.paged_kv = capabilities.paged;
+    info.block_size = capabilities.block_size;
+    for (const KvGroupSpec& group : capabilities.groups) info.kv_blocks += group.num_blocks;
+    info.max_num_seqs = capabilities.max_num_seqs;
+    info.max_batch_tokens = capabilities.max_batch_tokens;
+    const EngineConfig config = engine_config(options, capabilities.max_batch_tokens);
+    impl->engine = std::make_unique<Engine>(std::move(runner), impl->tokens, config, std::move(wake));
+    info.engine_ms = ms_since(start) - info.weights_ms;
+    return std::unique_ptr<ModelHost>(new ModelHost(std::move(impl)));
+}
+
+const ModelHostInfo& ModelHost::info() const {
+    return impl_->info;
+}
+
+Engine& ModelHost::engine() {
+    return *impl_->engine;
+}
+
+const TokenTable& ModelHost::tokens() const {
+    return *impl_->tokens;
+}
+
+std::vector<TokenId> ModelHost::tokenize(const std::string& text, bool add_special_tokens) const {
+    if (!impl_->weights || !impl_->info.gguf) throw std::runtime_error("Only a GGUF file brings a native tokenizer.");
+    return gguf_tokenize(llama_model_get_vocab(impl_->weights->get()), text, add_special_tokens, true);
+}
+
+}  // namespace tfserve
