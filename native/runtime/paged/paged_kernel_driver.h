@@ -17,6 +17,14 @@
 
 #include <string.h>
 
+// GCC unrolls loops over accumulator arrays too late to split these into registers, and stores each of them in every
+// iteration, unless told to unroll them.
+#if defined(__clang__)
+#define TF_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define TF_UNROLL _Pragma("GCC unroll 16")
+#endif
+
 namespace {
 
 constexpr int kTile = TF_KERNEL_TILE;

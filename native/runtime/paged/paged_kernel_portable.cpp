@@ -3,12 +3,6 @@
 
 #include <math.h>
 
-#if defined(__GNUC__) && !defined(__clang__)
-#define TF_UNROLL _Pragma("GCC unroll 8")
-#else
-#define TF_UNROLL
-#endif
-
 namespace {
 
 inline float from_bits(uint32_t bits) {

@@ -7,14 +7,6 @@
 
 #include "paged_kernel_driver.h"
 
-// GCC unrolls loops over accumulator arrays too late to split these into registers, and stores each of them in every
-// iteration, unless told to unroll them.
-#if defined(__clang__)
-#define TF_UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define TF_UNROLL _Pragma("GCC unroll 16")
-#endif
-
 // Four rows of the next tile, into the second-level cache. A macro: GCC takes a function that only prefetches for a pure
 // one and drops the call.
 #define TF_PREFETCH_ROWS(rows, c, bytes0, bytes)                                          \
