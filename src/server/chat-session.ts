@@ -1,0 +1,147 @@
+import type { GenerationDelta, StartedGeneration, TextModel } from '../engine/types.js'
+import { canonicalName } from '../protocol/model-names.js'
+import { completionId, UsageCount, type CompletionHead } from '../protocol/chat-mapping.js'
+import type { ChatRequest } from '../protocol/chat-schema.js'
+import { ApiError, toApiError } from '../protocol/errors.js'
+import type { Call } from './call.js'
+import { StreamedOutput, WholeOutput, type ChatOutput } from './chat-output.js'
+import type { LiveChat } from './live-chats.js'
+import { GenerationTimer, type Outcome } from './server-metrics.js'
+
+/** One chat completion from the parsed request to its end, streamed or whole. */
+export class ChatSession implements LiveChat {
+  readonly #output: ChatOutput
+  readonly #timer: GenerationTimer
+  readonly #usage = new UsageCount()
+  #generation: StartedGeneration | undefined
+  #begun = false
+  #ended = false
+  #early: GenerationDelta[] = []
+  #openChoices: number
+  #pausedAt: number | undefined
+  #anyCut = false
+
+  constructor(
+    readonly call: Call,
+    readonly request: ChatRequest,
+  ) {
+    const head: CompletionHead = {
+      id: completionId(),
+      model: canonicalName(call.context.model.info()),
+      created: Math.floor(Date.now() / 1000),
+    }
+    this.#output = request.stream ? new StreamedOutput(call, request, head, this) : new WholeOutput(call, request, head)
+    this.#timer = new GenerationTimer(call.context.metrics, call.startedAt)
+    this.#openChoices = request.generate.n ?? 1
+  }
+
+  get paused(): boolean {
+    return this.#pausedAt !== undefined
+  }
+
+  /** Starts the generation; the rest follows from its deltas. Never rejects. */
+  async run(): Promise<void> {
+    const { context, exchange } = this.call
+    if (exchange.closed) return
+    if (context.draining) return this.#refuse(new ApiError('shutting_down'))
+    if (!context.chats.anyWorking) context.stall.progress()
+    context.chats.add(this)
+    exchange.onAborted(() => this.#stop('client_gone'))
+    let generation: StartedGeneration
+    try {
+      const model: TextModel = await context.model.get()
+      if (this.#ended) return
+      generation = await model.start(this.request.generate, (delta) => this.#receive(delta))
+    } catch (error) {
+      if (!this.#ended) this.#refuse(error)
+      return
+    }
+    this.#generation = generation
+    // the client may have left, or the drain ended, while the request was on its way
+    if (this.#ended) return generation.abort()
+    this.#usage.promptTokens = generation.promptTokens
+    this.#begun = true
+    this.#output.begin()
+    for (const delta of this.#early.splice(0)) this.#receive(delta)
+  }
+
+  pause(): void {
+    if (this.paused || this.#ended) return
+    this.#pausedAt = performance.now()
+    this.#generation?.pause()
+  }
+
+  resume(): void {
+    if (!this.paused || this.#ended) return
+    this.#pausedAt = undefined
+    if (!this.call.context.chats.anyWorking) this.call.context.stall.progress()
+    this.#generation?.resume()
+  }
+
+  tick(now: number): void {
+    if (this.#pausedAt === undefined) {
+      if (this.#begun) this.#output.tick(now)
+      return
+    }
+    if (now - this.#pausedAt < this.call.context.options.slowReaderTimeoutMs) return
+    this.call.context.options.log('info', `a client did not read for too long: aborted ${this.call.requestId}`)
+    this.#stop('slow_reader')
+    this.call.exchange.destroy()
+  }
+
+  shutDown(): void {
+    this.#fail(new ApiError('shutting_down'), 'shut_down')
+  }
+
+  #receive(delta: GenerationDelta): void {
+    if (this.#ended) return
+    if (!this.#begun) {
+      this.#early.push(delta)
+      return
+    }
+    this.call.context.stall.progress()
+    this.#timer.delta(delta)
+    this.#usage.add(delta)
+    const { finishReason } = delta
+    if (finishReason === 'error') {
+      const { code, message } = delta.error ?? { code: 'engine_error' as const, message: undefined }
+      return this.#fail(new ApiError(code, message), 'failed')
+    }
+    // nobody here asked for the abort: the engine gave the sequence up
+    if (finishReason === 'abort') return this.#fail(new ApiError('aborted'), 'failed')
+    if (finishReason !== undefined) this.#openChoices--
+    if (finishReason === 'length') this.#anyCut = true
+    const last = this.#openChoices === 0
+    this.#output.delta(delta, this.#usage, last)
+    if (!last) return
+    this.#end(this.#anyCut ? 'length' : 'stop')
+    this.#output.finish(this.#usage)
+  }
+
+  #refuse(error: unknown): void {
+    const apiError = toApiError(error)
+    if (apiError.code === 'internal_error') this.call.context.options.log('error', `start failed: ${String(error)}`)
+    this.#end(apiError.status < 500 ? 'refused' : 'failed')
+    this.call.fail(apiError)
+  }
+
+  #fail(error: ApiError, outcome: Outcome): void {
+    if (this.#ended) return
+    this.#end(outcome)
+    this.#generation?.abort()
+    if (this.#begun) this.#output.fail(error)
+    else this.call.fail(error)
+  }
+
+  #stop(outcome: Outcome): void {
+    if (this.#ended) return
+    this.#end(outcome)
+    this.#generation?.abort()
+  }
+
+  #end(outcome: Outcome): void {
+    this.#ended = true
+    this.call.context.chats.delete(this)
+    this.call.context.metrics.requests.add(1, outcome)
+  }
+}

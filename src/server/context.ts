@@ -1,0 +1,49 @@
+import type { LogLevel } from '../engine/types.js'
+import type { BodyParser } from './body-parser.js'
+import type { LiveChats } from './live-chats.js'
+import type { ServedModel } from './served-model.js'
+import type { ServerMetrics } from './server-metrics.js'
+import type { StallWatch } from './stall-watch.js'
+import type { TransportChoice } from './transport/open.js'
+
+export interface ServerOptions {
+  /** Default 'localhost': 127.0.0.1 and, where there is one, ::1. */
+  host?: string
+  /** 0: any free port. */
+  port: number
+  model: ServedModel
+  /** Default 'auto': uWebSockets where its binary loads, else node:http. */
+  transport?: TransportChoice
+  /** Bytes; a longer body is answered with 413. Default 16 MiB. */
+  bodyLimit?: number
+  /** Lets pages of any origin use the server. Default false. */
+  enableCors?: boolean
+  /** How long `drain` waits for open streams. Default 30 s. */
+  drainTimeoutMs?: number
+  /** /health says 503 when work is there and no step has ended for so long. Default 30 s. */
+  stallTimeoutMs?: number
+  /** A stream whose client does not read for so long is aborted. Default 60 s. */
+  slowReaderTimeoutMs?: number
+  /** A silent stream gets a comment at this interval. Default 15 s. */
+  keepAliveMs?: number
+  /** Defaults of the chat template's variables; a request's own win. */
+  chatTemplateKwargs?: Record<string, unknown>
+  /** Sets the template variable enable_thinking; 'auto' (default) leaves it to the template. */
+  reasoning?: 'on' | 'off' | 'auto'
+  log?: (level: LogLevel, message: string) => void
+}
+
+export type ResolvedServerOptions = Required<ServerOptions>
+
+/** What the routes share. */
+export interface ServerContext {
+  readonly options: ResolvedServerOptions
+  readonly model: ServedModel
+  readonly metrics: ServerMetrics
+  readonly parser: BodyParser
+  readonly chats: LiveChats
+  readonly stall: StallWatch
+  /** The template's variables that the server's flags set. */
+  readonly templateDefaults: Record<string, unknown>
+  draining: boolean
+}

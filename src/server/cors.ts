@@ -1,0 +1,37 @@
+import type { Headers, HttpExchange } from './transport/types.js'
+
+// lists and values from outside go into headers of ours: anything but plain characters is dropped
+const plain = /^[\x20-\x7e]{1,1000}$/
+
+function plainHeader(exchange: HttpExchange, name: string): string | undefined {
+  const value = exchange.header(name)
+  return value !== undefined && plain.test(value) ? value : undefined
+}
+
+/** What an answer to a page of another origin carries. */
+export function corsHeaders(exchange: HttpExchange): Headers {
+  const origin = plainHeader(exchange, 'origin')
+  if (origin === undefined) return {}
+  return {
+    'access-control-allow-origin': origin,
+    'access-control-allow-credentials': 'true',
+    'access-control-expose-headers': 'x-request-id',
+    vary: 'Origin',
+  }
+}
+
+/** Whether a browser asks what it may send. */
+export function isPreflight(exchange: HttpExchange): boolean {
+  return exchange.method === 'OPTIONS' && exchange.header('origin') !== undefined && exchange.header('access-control-request-method') !== undefined
+}
+
+/** The answer to a preflight, beside `corsHeaders`. */
+export function preflightHeaders(exchange: HttpExchange): Headers {
+  const wanted = plainHeader(exchange, 'access-control-request-headers')
+  return {
+    'access-control-allow-methods': 'GET, HEAD, OPTIONS, POST',
+    'access-control-max-age': '600',
+    ...(wanted === undefined ? {} : { 'access-control-allow-headers': wanted }),
+    vary: 'Origin, Access-Control-Request-Method, Access-Control-Request-Headers',
+  }
+}

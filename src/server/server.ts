@@ -1,0 +1,109 @@
+import { BodyParser } from './body-parser.js'
+import { Call } from './call.js'
+import type { ResolvedServerOptions, ServerContext, ServerOptions } from './context.js'
+import { LiveChats } from './live-chats.js'
+import { dispatch } from './router.js'
+import { ServerMetrics } from './server-metrics.js'
+import { StallWatch } from './stall-watch.js'
+import { openTransport } from './transport/open.js'
+
+export type { ServerOptions } from './context.js'
+
+/** A server that answers. */
+export interface RunningServer {
+  readonly port: number
+  readonly url: string
+  readonly transport: 'uws' | 'node'
+  /**
+   * Takes no new work (503), waits for open chats up to drainTimeoutMs and ends those that are left with an error event.
+   * Call `close` afterwards.
+   */
+  drain(): Promise<void>
+  /** Ends everything at once. */
+  close(): Promise<void>
+}
+
+const mebibyte = 1 << 20
+const tickMs = 1000
+// how many of the largest bodies may be under way at once
+const bodiesAtOnce = 16
+
+function resolved(options: ServerOptions): ResolvedServerOptions {
+  return {
+    host: options.host ?? 'localhost',
+    port: options.port,
+    model: options.model,
+    transport: options.transport ?? 'auto',
+    bodyLimit: options.bodyLimit ?? 16 * mebibyte,
+    enableCors: options.enableCors ?? false,
+    drainTimeoutMs: options.drainTimeoutMs ?? 30_000,
+    stallTimeoutMs: options.stallTimeoutMs ?? 30_000,
+    slowReaderTimeoutMs: options.slowReaderTimeoutMs ?? 60_000,
+    keepAliveMs: options.keepAliveMs ?? 15_000,
+    chatTemplateKwargs: options.chatTemplateKwargs ?? {},
+    reasoning: options.reasoning ?? 'auto',
+    log: options.log ?? (() => undefined),
+  }
+}
+
+function createContext(options: ResolvedServerOptions): ServerContext {
+  const chats = new LiveChats()
+  return {
+    options,
+    model: options.model,
+    metrics: new ServerMetrics(),
+    parser: new BodyParser(),
+    chats,
+    stall: new StallWatch(options.model, chats, options.stallTimeoutMs),
+    templateDefaults: {
+      ...(options.reasoning === 'auto' ? {} : { enable_thinking: options.reasoning === 'on' }),
+      ...options.chatTemplateKwargs,
+    },
+    draining: false,
+  }
+}
+
+function urlOf(host: string, port: number): string {
+  return `http://${host.includes(':') ? `[${host}]` : host}:${port}`
+}
+
+/** Starts to answer HTTP; rejects with a ListenError when the port is taken. */
+export async function startServer(serverOptions: ServerOptions): Promise<RunningServer> {
+  const options = resolved(serverOptions)
+  const context = createContext(options)
+  const transport = await openTransport(
+    options.transport,
+    {
+      addresses: options.host === 'localhost' ? ['127.0.0.1', '::1'] : [options.host],
+      port: options.port,
+      bodyBudget: bodiesAtOnce * options.bodyLimit,
+      handler: (exchange) => dispatch(new Call(context, exchange)),
+    },
+    (sentence) => options.log('info', sentence),
+  )
+  const ticker = setInterval(() => {
+    context.chats.tick(performance.now())
+    context.stall.tick()
+  }, Math.min(tickMs, options.keepAliveMs, options.stallTimeoutMs / 4, options.slowReaderTimeoutMs / 2))
+
+  return {
+    port: transport.port,
+    url: urlOf(options.host, transport.port),
+    transport: transport.kind,
+    async drain() {
+      context.draining = true
+      transport.stopListening()
+      if (await context.chats.empty(options.drainTimeoutMs)) return
+      options.log('warning', `${context.chats.size} streams did not end in time and are cut off`)
+      context.chats.shutDownAll()
+      // their last event is on its way
+      await new Promise((resolve) => setTimeout(resolve, 100))
+    },
+    async close() {
+      context.draining = true
+      clearInterval(ticker)
+      await transport.close()
+      await context.parser.close()
+    },
+  }
+}

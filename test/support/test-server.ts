@@ -1,0 +1,30 @@
+import { existsSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { InProcessModel } from '../../src/server/served-model.js'
+import { startServer, type RunningServer, type ServerOptions } from '../../src/server/server.js'
+import { uwsKey } from '../../src/server/transport/uws-binary.js'
+import { FakeTextModel, type FakeTextModelOptions } from './fake-text-model.js'
+
+const hasUws = existsSync(fileURLToPath(new URL(`../../vendor/uws/${uwsKey}/uws.node`, import.meta.url)))
+
+/** The transports that this machine can run; every HTTP test runs on each. */
+export const transports: readonly ('uws' | 'node')[] = hasUws ? ['uws', 'node'] : ['node']
+
+export interface TestServer extends AsyncDisposable {
+  server: RunningServer
+  model: FakeTextModel
+  port: number
+}
+
+/** A server over a fake model on a free port. */
+export async function testServer(
+  transport: 'uws' | 'node',
+  modelOptions: FakeTextModelOptions = {},
+  serverOptions: Partial<ServerOptions> = {},
+): Promise<TestServer> {
+  const model = new FakeTextModel(modelOptions)
+  const server = await startServer({ port: 0, model: new InProcessModel(model, ['short-name']), transport, ...serverOptions })
+  return { server, model, port: server.port, [Symbol.asyncDispose]: () => server.close() }
+}
+
+export const hello = [{ role: 'user', content: 'Hello' }]
