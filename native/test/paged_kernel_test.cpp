@@ -1,8 +1,4 @@
-#include "../runtime/paged/paged_kernel.h"
-
-#include "../runtime/paged/paged_merge.h"
-#include "paged_reference.h"
-#include "testing.h"
+#include "runtime/paged/paged_kernel.h"
 
 #include <algorithm>
 #include <cstdio>
@@ -11,6 +7,10 @@
 #include <numeric>
 #include <string>
 #include <vector>
+
+#include "paged_reference.h"
+#include "runtime/paged/paged_merge.h"
+#include "testing.h"
 
 using namespace tfserve::paged;
 using namespace tfserve::paged::test;
@@ -228,6 +228,7 @@ TEST(kernels_decode_all_head_sizes) {
             p.dk = size[0];
             p.dv = size[1];
             p.k_type = p.v_type = type;
+            p.heads_kv = p.dk > 256 ? 1 : 2;
             p.cells = 131;
             p.seed = ++seed;
             run_all(p);

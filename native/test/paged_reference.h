@@ -1,14 +1,14 @@
 // What the attention tests compare with: a pool of KV cells in any storage type, and plain attention in double precision.
 #pragma once
 
-#include "../runtime/paged/paged_kernel.h"
-
 #include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <limits>
 #include <random>
 #include <vector>
+
+#include "runtime/paged/paged_kernel.h"
 
 namespace tfserve::paged::test {
 
