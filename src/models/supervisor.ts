@@ -1,0 +1,315 @@
+// Keeps one model's worker process alive: starts it, watches it, starts it again when it dies.
+import { type ChildProcess, spawn } from 'node:child_process'
+import type { Duplex } from 'node:stream'
+import { fileURLToPath } from 'node:url'
+import { type EngineOptions, type LoadProgress, type LogLevel, type ModelInfo, RequestError, type TextModel } from '../engine/types.js'
+import type { ServedModel, ServedModelName, ServedModelState } from '../server/served-model.js'
+import { defaultRestartLimits, type RestartLimits, RestartPolicy } from './restart-policy.js'
+import { StallMonitor } from './stall-monitor.js'
+import { WorkerModel } from './worker-model.js'
+
+export interface SupervisorSettings {
+  /** Further names that clients may use for the model. */
+  aliases?: readonly string[]
+  /** The script of the worker process; default: the package's own. */
+  workerEntry?: string
+  restart?: Partial<RestartLimits>
+  /** How long a request waits for a model that is loading; 0: not at all. */
+  loadWaitMs?: number
+  /** Requests that may wait for it. */
+  maxLoadWaiters?: number
+  /** Unhealthy when work is open and no step ends for this long. */
+  stallTimeoutMs?: number
+  /** The worker is killed when its event loop gives no sign for this long; while it loads: `loadSilenceMs`. */
+  heartbeatTimeoutMs?: number
+  loadSilenceMs?: number
+  /** How long a worker may take to end when it is told to. */
+  closeTimeoutMs?: number
+  log?: (level: LogLevel, message: string) => void
+}
+
+const defaults = {
+  loadWaitMs: 60_000,
+  maxLoadWaiters: 1024,
+  stallTimeoutMs: 60_000,
+  heartbeatTimeoutMs: 60_000,
+  loadSilenceMs: 10 * 60_000,
+  closeTimeoutMs: 5000,
+}
+
+/** The model did not come up; the message is a sentence for the user. */
+export class WorkerStartError extends Error {
+  override readonly name = 'WorkerStartError'
+}
+
+// from src/ (tests) the compiled worker is used: a child process does not read TypeScript
+function defaultEntry(): string {
+  return fileURLToPath(new URL(import.meta.url.endsWith('.ts') ? '../../dist/worker/main.js' : '../worker/main.js', import.meta.url))
+}
+
+interface Worker {
+  readonly child: ChildProcess
+  readonly model: WorkerModel
+  /** Resolves with the reason when the process has ended and all of its words were read. */
+  readonly ended: Promise<string>
+}
+
+interface Waiter {
+  readonly resolve: (model: TextModel) => void
+  readonly reject: (error: RequestError) => void
+  readonly timer: NodeJS.Timeout
+}
+
+function endReason(words: string | undefined, code: number | null, signal: NodeJS.Signals | null): string {
+  if (words) return words
+  if (signal === 'SIGKILL') return "The model's process was killed (SIGKILL); the system may have run out of memory."
+  if (signal) return `The model's process was ended by ${signal}.`
+  return `The model's process ended with exit code ${code}.`
+}
+
+/** A model in a supervised process of its own. `start()` it, then use it as a ServedModel, then `close()` it. */
+export class SupervisedModel implements ServedModel, AsyncDisposable {
+  readonly aliases: readonly string[]
+
+  readonly #settings: typeof defaults
+  readonly #entry: string
+  readonly #log: (level: LogLevel, message: string) => void
+  readonly #policy: RestartPolicy
+  readonly #monitor: StallMonitor
+  readonly #waiters = new Set<Waiter>()
+  readonly #listeners = new Set<(state: ServedModelState) => void>()
+  #phase: ServedModelState['phase'] = 'loading'
+  #progress: LoadProgress | undefined
+  #reason: string | undefined
+  #restarts = 0
+  #worker: Worker | undefined
+  #info: ModelInfo | undefined
+  #restartTimer: NodeJS.Timeout | undefined
+  #started: Promise<ModelInfo> | undefined
+  #closed: Promise<void> | undefined
+
+  /** `name`: what clients call it; `options`: what its worker loads. */
+  constructor(
+    private readonly name: ServedModelName,
+    private readonly options: EngineOptions,
+    settings: SupervisorSettings = {},
+  ) {
+    const { aliases = [], workerEntry, restart, log, ...numbers } = settings
+    this.aliases = aliases
+    this.#entry = workerEntry ?? defaultEntry()
+    this.#log = log ?? (() => undefined)
+    this.#settings = { ...defaults, ...numbers }
+    this.#policy = new RestartPolicy({ ...defaultRestartLimits, ...restart })
+    this.#monitor = new StallMonitor(this.#settings, (silentMs) => {
+      this.#log('error', `The model's process has given no sign for ${Math.round(silentMs / 1000)} s and is killed.`)
+      this.#worker?.child.kill('SIGKILL')
+    })
+  }
+
+  /** Loads the model. Rejects with a WorkerStartError; a failed first load is not tried again by itself. */
+  start(): Promise<ModelInfo> {
+    this.#started ??= new Promise((resolve, reject) => {
+      const worker = this.#launch()
+      worker.model.ready.then(resolve, () => undefined)
+      void worker.ended.then((reason) => reject(new WorkerStartError(reason)))
+    })
+    return this.#started
+  }
+
+  info(): ServedModelName {
+    return this.name
+  }
+
+  /** What is known of the model since it was loaded last. */
+  get modelInfo(): ModelInfo | undefined {
+    return this.#info
+  }
+
+  /** The worker's process id while there is one. */
+  get pid(): number | undefined {
+    return this.#worker?.child.pid
+  }
+
+  /** The model; while it loads, the request waits, within bounds. Rejects with a RequestError. */
+  get(): Promise<TextModel> {
+    if (this.#phase === 'ready' && this.#worker) return Promise.resolve(this.#worker.model)
+    if (this.#phase === 'closed') return Promise.reject(new RequestError('shutting_down', 'The server is shutting down.'))
+    if (this.#phase === 'failed') {
+      if (!this.#policy.retry(performance.now()))
+        return Promise.reject(new RequestError('model_crashed', `The model is down: ${this.#reason}`))
+      this.#restart(0)
+    }
+    const { loadWaitMs, maxLoadWaiters } = this.#settings
+    const loading = new RequestError('model_loading', 'The model is still being loaded. Try again in a moment.')
+    if (loadWaitMs === 0 || this.#waiters.size >= maxLoadWaiters) return Promise.reject(loading)
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
+        this.#waiters.delete(waiter)
+        reject(loading)
+      }, loadWaitMs)
+      const waiter = { resolve, reject, timer }
+      this.#waiters.add(waiter)
+    })
+  }
+
+  state(): ServedModelState {
+    const residentBytes = this.#worker?.model.activity.residentBytes
+    return {
+      phase: this.#phase,
+      restarts: this.#restarts,
+      ...(this.#progress && { progress: this.#progress }),
+      ...(this.#reason !== undefined && { reason: this.#reason }),
+      ...(residentBytes !== undefined && { residentBytes }),
+    }
+  }
+
+  /** Reasons: 'loading', 'crashed' (until it is back), 'stalled', 'shutting_down'. */
+  health(): { ok: boolean; reason?: string } {
+    switch (this.#phase) {
+      case 'ready':
+        return this.#monitor.stalled ? { ok: false, reason: 'stalled' } : { ok: true }
+      case 'loading':
+        return { ok: false, reason: 'loading' }
+      case 'restarting':
+      case 'failed':
+        return { ok: false, reason: 'crashed' }
+      case 'closed':
+        return { ok: false, reason: 'shutting_down' }
+    }
+  }
+
+  onChange(listener: (state: ServedModelState) => void): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+
+  /** Ends the worker: what is open ends with `shutting_down`. Resolves when the process is gone. */
+  close(): Promise<void> {
+    this.#closed ??= this.#close()
+    return this.#closed
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
+  async #close(): Promise<void> {
+    this.#enter('closed')
+    this.#monitor.stop()
+    clearTimeout(this.#restartTimer)
+    this.#rejectWaiters(new RequestError('shutting_down', 'The server is shutting down.'))
+    const worker = this.#worker
+    if (!worker) return
+    worker.model.shutdown()
+    // no SIGTERM between: the worker ignores it, as a terminal's or a container's goes to every process
+    const timer = setTimeout(() => worker.child.kill('SIGKILL'), this.#settings.closeTimeoutMs)
+    await worker.ended
+    clearTimeout(timer)
+  }
+
+  #launch(): Worker {
+    const child = spawn(process.execPath, [this.#entry], { stdio: ['ignore', 'inherit', 'inherit', 'pipe'], windowsHide: true })
+    let words: string | undefined
+    let worker: Worker | undefined
+    const model = new WorkerModel(child.stdio[3] as Duplex, this.options, {
+      onProgress: (progress) => this.#onProgress(progress),
+      onLog: (level, message) => this.#log(level, message),
+      onEnd: (message) => {
+        words ??= message
+        if (worker && this.#worker === worker) this.#onLost(worker)
+      },
+    })
+    const ended = new Promise<string>((resolve) => {
+      child.once('error', (error) => resolve(`The model's process could not be started: ${error.message}`))
+      // 'close' follows 'exit' when the channel has been read to its end
+      child.once('close', (code, signal) => resolve(endReason(words, code, signal)))
+    })
+    worker = { child, model, ended }
+    this.#worker = worker
+    const current = worker
+    model.ready.then(
+      (info) => this.#onReady(current, info),
+      () => undefined,
+    )
+    void ended.then((reason) => this.#onEnded(current, reason))
+    this.#monitor.watch(model, false)
+    return worker
+  }
+
+  #onProgress(progress: LoadProgress): void {
+    this.#progress = progress
+    this.#changed()
+  }
+
+  #onReady(worker: Worker, info: ModelInfo): void {
+    if (this.#worker !== worker || this.#phase === 'closed') return
+    this.#info = info
+    this.#progress = undefined
+    this.#reason = undefined
+    this.#monitor.watch(worker.model, true)
+    this.#enter('ready')
+    for (const { resolve, timer } of this.#waiters) {
+      clearTimeout(timer)
+      resolve(worker.model)
+    }
+    this.#waiters.clear()
+  }
+
+  // the channel has ended: the worker is of no more use, whether its process still runs or not
+  #onLost(worker: Worker): void {
+    if (this.#phase === 'closed') return
+    if (this.#phase === 'ready') this.#enter('restarting')
+    const timer = setTimeout(() => worker.child.kill('SIGKILL'), this.#settings.closeTimeoutMs)
+    void worker.ended.then(() => clearTimeout(timer))
+  }
+
+  #onEnded(worker: Worker, reason: string): void {
+    if (this.#worker !== worker) return
+    this.#worker = undefined
+    worker.model.abandon(reason)
+    this.#monitor.stop()
+    if (this.#phase === 'closed') return
+    this.#progress = undefined
+    this.#reason = reason
+    if (this.#phase === 'loading') return this.#giveUp()
+    const delay = this.#policy.next(performance.now())
+    if (delay === undefined) {
+      this.#log('error', `${reason} It has ended too often and stays down for now.`)
+      return this.#giveUp()
+    }
+    this.#log('error', `${reason} It is started again in ${delay} ms.`)
+    this.#restart(delay)
+  }
+
+  #giveUp(): void {
+    this.#enter('failed')
+    this.#rejectWaiters(new RequestError('model_crashed', `The model is down: ${this.#reason}`))
+  }
+
+  #restart(delayMs: number): void {
+    this.#enter('restarting')
+    this.#restartTimer = setTimeout(() => {
+      this.#restarts++
+      this.#launch()
+      this.#changed()
+    }, delayMs)
+  }
+
+  #rejectWaiters(error: RequestError): void {
+    for (const { reject, timer } of this.#waiters) {
+      clearTimeout(timer)
+      reject(error)
+    }
+    this.#waiters.clear()
+  }
+
+  #enter(phase: ServedModelState['phase']): void {
+    this.#phase = phase
+    this.#changed()
+  }
+
+  #changed(): void {
+    const state = this.state()
+    for (const listener of this.#listeners) listener(state)
+  }
+}

@@ -1,0 +1,350 @@
+// A model in a worker process, seen from the front: the TextModel interface over frames.
+import type { Duplex } from 'node:stream'
+import {
+  type EngineOptions,
+  type EngineStats,
+  type ErrorCode,
+  type GenerateRequest,
+  type GenerationDelta,
+  type LoadProgress,
+  type LogLevel,
+  type ModelInfo,
+  RequestError,
+  type StartedGeneration,
+  type TextModel,
+} from '../engine/types.js'
+import { FrameChannel } from '../worker/frame-channel.js'
+import { FrameError, protocolVersion } from '../worker/frames.js'
+import { HeldDeltas } from '../worker/held-deltas.js'
+import { type FrontMessage, parseWorkerMessage, type ReceivedWorkerMessage } from '../worker/messages.js'
+import type { StepRow } from '../worker/step-frame.js'
+
+/** Requests of this many bytes may wait for the worker to read them. */
+const maxUnsentBytes = 128 * 1024 * 1024
+const statsTimeoutMs = 10_000
+
+export interface WorkerModelEvents {
+  onProgress?(progress: LoadProgress): void
+  onLog?(level: LogLevel, message: string): void
+  /** The channel has ended, with the worker's last words or what was wrong with the channel, if known. */
+  onEnd?(message: string | undefined): void
+}
+
+/** What the worker tells of itself between the frames. */
+export interface WorkerActivity {
+  /** Counts frames that show progress of generations: steps, acceptances, refusals. */
+  readonly frames: number
+  /** Counts heartbeats. */
+  readonly heartbeats: number
+  /** As of the last heartbeat. */
+  readonly engineSteps: number
+  /** Generations the worker works on, as of the last heartbeat. */
+  readonly active: number
+  readonly residentBytes: number | undefined
+}
+
+type CrashError = { code: Extract<ErrorCode, 'model_crashed' | 'shutting_down'>; message: string }
+
+class Generation implements StartedGeneration {
+  /** Choices whose last delta has not been delivered, with their output tokens so far. */
+  readonly #unfinished = new Map<number, number>()
+  readonly #held = new HeldDeltas()
+  #paused = false
+  // the caller must come to its next turn before it sees deltas
+  #opening = false
+  #cachedTokens = 0
+
+  constructor(
+    readonly id: number,
+    choices: number,
+    readonly promptTokens: number,
+    private readonly onDelta: (delta: GenerationDelta) => void,
+    private readonly host: GenerationHost,
+  ) {
+    for (let choice = 0; choice < choices; choice++) this.#unfinished.set(choice, 0)
+    this.#openSoon()
+  }
+
+  receive(delta: GenerationDelta): void {
+    if (this.#paused || this.#opening) return this.#held.add(delta)
+    if (!this.#unfinished.has(delta.choice)) return
+    this.#cachedTokens = delta.cachedTokens
+    if (delta.finishReason) this.#unfinished.delete(delta.choice)
+    else this.#unfinished.set(delta.choice, delta.outputTokens)
+    if (this.#unfinished.size === 0) this.host.ended(this)
+    try {
+      this.onDelta(delta)
+    } catch (error) {
+      // a listener that fails must not take other generations' deltas with it
+      this.#unfinished.clear()
+      this.host.listenerFailed(this, error)
+    }
+  }
+
+  /** Ends the choices that are still open. */
+  fail(error: CrashError): void {
+    for (const [choice, outputTokens] of this.#unfinished) {
+      const { promptTokens } = this
+      this.receive({
+        choice,
+        text: '',
+        tokens: [],
+        finishReason: 'error',
+        promptTokens,
+        cachedTokens: this.#cachedTokens,
+        outputTokens,
+        error,
+      })
+    }
+  }
+
+  /** Lifts a pause, too: the last deltas are delivered. */
+  abort(): void {
+    if (this.#unfinished.size === 0) return
+    this.host.send({ type: 'abort', id: this.id })
+    if (!this.#paused) return
+    this.#paused = false
+    this.#openSoon()
+  }
+
+  pause(): void {
+    if (this.#unfinished.size === 0 || this.#paused) return
+    this.#paused = true
+    this.host.send({ type: 'pause', id: this.id })
+  }
+
+  resume(): void {
+    if (!this.#paused) return
+    this.#paused = false
+    this.host.send({ type: 'resume', id: this.id })
+    this.#deliverHeld()
+  }
+
+  #openSoon(): void {
+    this.#opening = true
+    setImmediate(() => {
+      this.#opening = false
+      this.#deliverHeld()
+    })
+  }
+
+  #deliverHeld(): void {
+    if (this.#paused || this.#opening) return
+    for (const delta of this.#held.take()) this.receive(delta)
+  }
+}
+
+/** What a generation needs of its model. */
+interface GenerationHost {
+  send(message: FrontMessage): void
+  ended(generation: Generation): void
+  listenerFailed(generation: Generation, error: unknown): void
+}
+
+interface Submitted {
+  readonly choices: number
+  readonly onDelta: (delta: GenerationDelta) => void
+  readonly resolve: (generation: Generation) => void
+  readonly reject: (error: RequestError) => void
+}
+
+interface StatsRequest {
+  readonly resolve: (stats: EngineStats) => void
+  readonly reject: (error: RequestError) => void
+  readonly timer: NodeJS.Timeout
+}
+
+/** Speaks to one worker over its channel. `ready` first; when the channel ends, everything open ends with an error. */
+export class WorkerModel implements TextModel {
+  /** Resolves when the model is loaded; rejects with an Error that has the worker's own sentence. */
+  readonly ready: Promise<ModelInfo>
+
+  readonly #channel: FrameChannel<FrontMessage, ReceivedWorkerMessage>
+  readonly #submitted = new Map<number, Submitted>()
+  readonly #generations = new Map<number, Generation>()
+  readonly #statsRequests = new Map<number, StatsRequest>()
+  readonly #host: GenerationHost = {
+    send: (message) => this.#channel.send(message),
+    ended: (generation) => this.#generations.delete(generation.id),
+    listenerFailed: (generation, error) => {
+      this.events.onLog?.(
+        'error',
+        `A generation's listener failed: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,
+      )
+      this.#generations.delete(generation.id)
+      this.#channel.send({ type: 'abort', id: generation.id })
+    },
+  }
+  readonly #activity = { frames: 0, heartbeats: 0, engineSteps: 0, active: 0, residentBytes: undefined as number | undefined }
+  #resolveReady!: (info: ModelInfo) => void
+  #rejectReady!: (error: Error) => void
+  #info: ModelInfo | undefined
+  #greeted = false
+  #lastWords: string | undefined
+  /** Why nothing more can be asked of the worker. */
+  #over: CrashError | undefined
+  #nextId = 1
+
+  constructor(
+    stream: Duplex,
+    options: EngineOptions,
+    private readonly events: WorkerModelEvents = {},
+  ) {
+    this.ready = new Promise((resolve, reject) => {
+      this.#resolveReady = resolve
+      this.#rejectReady = reject
+    })
+    this.ready.catch(() => undefined)
+    this.#channel = new FrameChannel(stream, parseWorkerMessage, {
+      onMessage: (message) => this.#receive(message),
+      onClose: (error) => this.#close(error?.message),
+    })
+    this.#channel.send({ type: 'hello', version: protocolVersion, options: JSON.stringify(options) })
+  }
+
+  /** Only after `ready`. */
+  get info(): ModelInfo {
+    if (!this.#info) throw new Error('The model is not loaded.')
+    return this.#info
+  }
+
+  get activity(): WorkerActivity {
+    return this.#activity
+  }
+
+  /** Generations and submissions that have not ended. */
+  get open(): number {
+    return this.#submitted.size + this.#generations.size
+  }
+
+  start(request: GenerateRequest, onDelta: (delta: GenerationDelta) => void): Promise<StartedGeneration> {
+    return new Promise<Generation>((resolve, reject) => {
+      if (this.#over) throw new RequestError(this.#over.code, this.#over.message)
+      if (!this.#info) throw new RequestError('model_loading', 'The model is still being loaded.')
+      if (this.#channel.unsentBytes > maxUnsentBytes) {
+        throw new RequestError('queue_full', 'Too many requests wait for the model. Try again later.')
+      }
+      const id = this.#nextId++
+      try {
+        this.#channel.send({ type: 'submit', id, request: JSON.stringify(request) })
+      } catch (error) {
+        // JSON.stringify's RangeError: nested beyond the stack, or longer than a string can be
+        if (!(error instanceof FrameError) && !(error instanceof RangeError)) throw error
+        throw new RequestError('invalid_request', 'The request is too large or nested too deeply.')
+      }
+      this.#submitted.set(id, { choices: request.n ?? 1, onDelta, resolve, reject })
+    })
+  }
+
+  stats(): Promise<EngineStats> {
+    return new Promise((resolve, reject) => {
+      if (this.#over) throw new RequestError(this.#over.code, this.#over.message)
+      const seq = this.#nextId++
+      const timer = setTimeout(() => {
+        this.#statsRequests.delete(seq)
+        reject(new RequestError('engine_error', 'The model does not answer.'))
+      }, statsTimeoutMs)
+      timer.unref()
+      this.#statsRequests.set(seq, { resolve, reject, timer })
+      this.#channel.send({ type: 'stats', seq })
+    })
+  }
+
+  /** Asks the worker to end; what is still open ends with `shutting_down`. The channel closes when the worker is done. */
+  shutdown(): void {
+    if (this.#over) return
+    this.#channel.send({ type: 'shutdown' })
+    this.#endAll({ code: 'shutting_down', message: 'The server is shutting down.' })
+  }
+
+  /** Ends everything at once, without the worker's help. */
+  abandon(message: string): void {
+    this.#channel.destroy()
+    this.#close(message)
+  }
+
+  #receive(message: ReceivedWorkerMessage): void {
+    // between `shutdown` and the end of the channel nobody listens any more
+    if (this.#over) return
+    if (message.type === 'hello') {
+      if (message.version !== protocolVersion) {
+        throw new FrameError(`The worker speaks version ${message.version} of its protocol, the server version ${protocolVersion}.`)
+      }
+      this.#greeted = true
+      return
+    }
+    if (!this.#greeted) throw new FrameError('The worker did not begin with a hello.')
+    switch (message.type) {
+      case 'progress':
+        return this.events.onProgress?.(message.progress)
+      case 'ready':
+        this.#info = message.info
+        return this.#resolveReady(message.info)
+      case 'failed':
+        this.#lastWords = message.message
+        return
+      case 'accepted':
+        return this.#accepted(message.id, message.promptTokens)
+      case 'rejected': {
+        this.#activity.frames++
+        const submitted = this.#submitted.get(message.id)
+        this.#submitted.delete(message.id)
+        return submitted?.reject(new RequestError(message.code, message.message, message.param))
+      }
+      case 'step':
+        return this.#step(message.rows)
+      case 'stats': {
+        const request = this.#statsRequests.get(message.seq)
+        if (!request) return
+        this.#statsRequests.delete(message.seq)
+        clearTimeout(request.timer)
+        if (message.stats) request.resolve(message.stats)
+        else request.reject(new RequestError('engine_error', message.error ?? 'The model gives no counters.'))
+        return
+      }
+      case 'log':
+        return this.events.onLog?.(message.level, message.message)
+      case 'heartbeat':
+        this.#activity.heartbeats++
+        this.#activity.engineSteps = message.steps
+        this.#activity.active = message.active
+        this.#activity.residentBytes = message.residentBytes
+        return
+    }
+  }
+
+  #accepted(id: number, promptTokens: number): void {
+    this.#activity.frames++
+    const submitted = this.#submitted.get(id)
+    if (!submitted) return
+    this.#submitted.delete(id)
+    const generation = new Generation(id, submitted.choices, promptTokens, submitted.onDelta, this.#host)
+    this.#generations.set(id, generation)
+    submitted.resolve(generation)
+  }
+
+  #step(rows: StepRow[]): void {
+    this.#activity.frames++
+    for (const { id, delta } of rows) this.#generations.get(id)?.receive(delta)
+  }
+
+  #close(message: string | undefined): void {
+    const words = this.#lastWords ?? message
+    this.#endAll({ code: 'model_crashed', message: 'The model stopped working while the request ran. Try again in a moment.' })
+    this.#rejectReady(new Error(words ?? "The model's process ended while it was loading."))
+    this.events.onEnd?.(words)
+  }
+
+  #endAll(error: CrashError): void {
+    if (this.#over) return
+    this.#over = error
+    for (const { reject } of this.#submitted.values()) reject(new RequestError(error.code, error.message))
+    this.#submitted.clear()
+    for (const { reject, timer } of this.#statsRequests.values()) {
+      clearTimeout(timer)
+      reject(new RequestError(error.code, error.message))
+    }
+    this.#statsRequests.clear()
+    for (const generation of [...this.#generations.values()]) generation.fail(error)
+  }
+}

@@ -1,0 +1,58 @@
+// Deltas of one generation that cannot be delivered yet, merged so that they grow with their text and not with their number.
+import type { GenerationDelta } from '../engine/types.js'
+
+// rough sizes in a frame: what matters is that kept data is bounded
+const tokenBytes = 5
+const logprobBytes = 96
+
+function weight(delta: GenerationDelta): number {
+  let bytes = delta.text.length + tokenBytes * delta.tokens.length
+  for (const logprob of delta.logprobs ?? []) bytes += logprobBytes * (1 + logprob.top_logprobs.length)
+  return bytes
+}
+
+/** Adds `next` to `delta`, which belongs to the same choice and came before it. */
+function merge(delta: GenerationDelta, next: GenerationDelta): void {
+  delta.text += next.text
+  for (const token of next.tokens) delta.tokens.push(token)
+  for (const logprob of next.logprobs ?? []) (delta.logprobs ??= []).push(logprob)
+  if (next.finishReason) delta.finishReason = next.finishReason
+  if (next.error) delta.error = next.error
+  delta.promptTokens = next.promptTokens
+  delta.cachedTokens = next.cachedTokens
+  delta.outputTokens = next.outputTokens
+}
+
+export class HeldDeltas {
+  readonly #byChoice = new Map<number, GenerationDelta>()
+  #bytes = 0
+
+  /** About as many bytes as a frame with all of it would have. */
+  get bytes(): number {
+    return this.#bytes
+  }
+
+  get empty(): boolean {
+    return this.#byChoice.size === 0
+  }
+
+  /** Keeps a copy: the caller's delta stays as it is. */
+  add(delta: GenerationDelta): void {
+    this.#bytes += weight(delta)
+    const held = this.#byChoice.get(delta.choice)
+    if (held) merge(held, delta)
+    else {
+      const copy = { ...delta, tokens: [...delta.tokens] }
+      if (delta.logprobs) copy.logprobs = [...delta.logprobs]
+      this.#byChoice.set(delta.choice, copy)
+    }
+  }
+
+  /** What was kept, one delta a choice; nothing is kept afterwards. */
+  take(): GenerationDelta[] {
+    const deltas = [...this.#byChoice.values()]
+    this.#byChoice.clear()
+    this.#bytes = 0
+    return deltas
+  }
+}

@@ -1,0 +1,255 @@
+// The worker's side of the channel: loads one model and serves it until the channel ends.
+import type { Duplex } from 'node:stream'
+import {
+  type EngineOptions,
+  type GenerationDelta,
+  type LoadProgress,
+  type LogLevel,
+  RequestError,
+  type StartedGeneration,
+  type TextModel,
+} from '../engine/types.js'
+import { defaultOutboxLimits, DeltaOutbox, type OutboxLimits } from './delta-outbox.js'
+import { FrameChannel } from './frame-channel.js'
+import { FrameError, maxFrameBytes, protocolVersion } from './frames.js'
+import { type FrontMessage, parseFrontMessage, parseOptions, parseRequest, type WorkerMessage } from './messages.js'
+import { type StepRow, toStepMessage } from './step-frame.js'
+
+/** What a worker serves. */
+export interface WorkerTextModel extends TextModel {
+  /** Things a user should know about the load. */
+  readonly warnings?: readonly string[]
+  /** Aborts what still runs and gives all memory back. */
+  close(): Promise<void>
+}
+
+/** Loads the model; rejects with an Error whose message is a sentence for the user. */
+export type LoadModel = (options: EngineOptions, onProgress: (progress: LoadProgress) => void) => Promise<WorkerTextModel>
+
+export interface MessageLoopOptions {
+  outbox?: OutboxLimits
+  heartbeatMs?: number
+  /** Called with the options before the model is loaded. */
+  onOptions?: (options: EngineOptions) => void
+}
+
+/** Why the loop ended: told to, the front is gone, the model could not be loaded, or the front sent what is no message. */
+export type LoopEnd = { reason: 'shutdown' | 'channel_closed' } | { reason: 'load_failed' | 'protocol_error'; message: string }
+
+interface Running {
+  /** Choices that the model has not finished. */
+  unfinished: number
+  generation: StartedGeneration | undefined
+  aborted: boolean
+}
+
+const defaultHeartbeatMs = 1000
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
+
+export class MessageLoop {
+  /** Resolves when the worker has nothing left to do; the channel is closed by then, the model as well. Never rejects. */
+  readonly ended: Promise<LoopEnd>
+
+  readonly #channel: FrameChannel<WorkerMessage, FrontMessage>
+  readonly #outbox: DeltaOutbox
+  readonly #running = new Map<number, Running>()
+  #model: WorkerTextModel | undefined
+  #greeted = false
+  #end: LoopEnd | undefined
+  #resolveEnded: (end: LoopEnd) => void = () => undefined
+  #heartbeat: NodeJS.Timeout | undefined
+  #steps = 0
+  #readingSteps = false
+
+  constructor(
+    stream: Duplex,
+    private readonly load: LoadModel,
+    private readonly options: MessageLoopOptions = {},
+  ) {
+    this.ended = new Promise((resolve) => (this.#resolveEnded = resolve))
+    this.#outbox = new DeltaOutbox(
+      {
+        send: (rows) => this.#sendRows(rows),
+        onSent: () => undefined,
+        onOverflow: (id, reason) => {
+          this.log('warning', `A generation is aborted: ${reason}.`)
+          this.#abort(id)
+        },
+      },
+      options.outbox ?? defaultOutboxLimits,
+    )
+    this.#channel = new FrameChannel(stream, parseFrontMessage, {
+      onMessage: (message) => this.#receive(message),
+      onClose: (error) => void this.#finish(error ? { reason: 'protocol_error', message: error.message } : { reason: 'channel_closed' }),
+      onDrain: () => this.#outbox.drain(),
+    })
+  }
+
+  /** Generations that the model works on or whose deltas have not been sent. */
+  get open(): number {
+    return Math.max(this.#running.size, this.#outbox.size)
+  }
+
+  log(level: LogLevel, message: string): void {
+    this.#channel.send({ type: 'log', level, message })
+  }
+
+  /** Tells the front why the process ends; `done` is called when that has left. */
+  fail(message: string, done: () => void): void {
+    if (this.#channel.closed) return done()
+    this.#channel.send({ type: 'failed', message })
+    this.#channel.end(done)
+  }
+
+  #receive(message: FrontMessage): void {
+    if (message.type === 'hello') return this.#hello(message.version, message.options)
+    if (!this.#greeted) throw new FrameError('The front did not begin with a hello.')
+    switch (message.type) {
+      case 'submit':
+        if (this.#running.has(message.id)) throw new FrameError(`The front used the id ${message.id} twice.`)
+        return void this.#submit(message.id, message.request)
+      case 'abort':
+        this.#abort(message.id)
+        return this.#release(message.id)
+      case 'pause':
+        return this.#outbox.hold(message.id)
+      case 'resume':
+        return this.#release(message.id)
+      case 'stats':
+        return void this.#stats(message.seq)
+      case 'shutdown':
+        return void this.#finish({ reason: 'shutdown' })
+    }
+  }
+
+  #hello(version: number, options: string): void {
+    if (this.#greeted) throw new FrameError('The front said hello twice.')
+    this.#greeted = true
+    this.#channel.send({ type: 'hello', version: protocolVersion, pid: process.pid })
+    if (version !== protocolVersion) {
+      const message = `The front speaks version ${version} of the worker's protocol, the worker version ${protocolVersion}.`
+      return void this.#finish({ reason: 'protocol_error', message })
+    }
+    this.#heartbeat = setInterval(() => this.#beat(), this.options.heartbeatMs ?? defaultHeartbeatMs)
+    void this.#load(options)
+  }
+
+  async #load(text: string): Promise<void> {
+    let model: WorkerTextModel
+    try {
+      const options = parseOptions(text)
+      this.options.onOptions?.(options)
+      model = await this.load(options, (progress) => this.#channel.send({ type: 'progress', progress }))
+    } catch (error) {
+      return this.#finish({ reason: 'load_failed', message: messageOf(error) })
+    }
+    // the front has gone or changed its mind meanwhile
+    if (this.#end) return model.close().catch(() => undefined)
+    this.#model = model
+    for (const warning of model.warnings ?? []) this.log('warning', warning)
+    this.#channel.send({ type: 'ready', info: model.info })
+  }
+
+  async #submit(id: number, text: string): Promise<void> {
+    const running: Running = { unfinished: 1, generation: undefined, aborted: false }
+    this.#running.set(id, running)
+    try {
+      const model = this.#model
+      if (!model) throw new RequestError('model_loading', 'The model is still being loaded.')
+      const request = parseRequest(text)
+      running.unfinished = request.n ?? 1
+      this.#outbox.open(id, running.unfinished)
+      const generation = await model.start(request, (delta) => this.#deliver(id, running, delta))
+      running.generation = generation
+      this.#channel.send({ type: 'accepted', id, promptTokens: generation.promptTokens })
+      this.#outbox.release(id)
+      if (running.aborted) generation.abort()
+    } catch (error) {
+      this.#running.delete(id)
+      this.#outbox.drop(id)
+      const { code, message, param } = this.#refusal(error)
+      this.#channel.send({ type: 'rejected', id, code, message, param })
+    }
+  }
+
+  #refusal(error: unknown): RequestError {
+    if (error instanceof RequestError) return error
+    if (error instanceof FrameError) return new RequestError('invalid_request', error.message)
+    this.log('error', `A request failed: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`)
+    return new RequestError('engine_error', 'The request failed by an internal error.')
+  }
+
+  #deliver(id: number, running: Running, delta: GenerationDelta): void {
+    if (delta.finishReason && --running.unfinished === 0) this.#running.delete(id)
+    this.#outbox.add(id, delta)
+  }
+
+  #release(id: number): void {
+    const running = this.#running.get(id)
+    // its deltas come after `accepted`, whatever the front says before
+    if (!running || running.generation) this.#outbox.release(id)
+  }
+
+  #abort(id: number): void {
+    const running = this.#running.get(id)
+    if (!running) return
+    running.aborted = true
+    running.generation?.abort()
+  }
+
+  #sendRows(rows: StepRow[]): boolean {
+    try {
+      return this.#channel.send(toStepMessage(rows))
+    } catch (error) {
+      if (!(error instanceof FrameError)) throw error
+    }
+    // together too long for a frame; one row's size is bounded by the outbox
+    if (rows.length > 1) {
+      const half = rows.length >> 1
+      const first = this.#sendRows(rows.slice(0, half))
+      return this.#sendRows(rows.slice(half)) && first
+    }
+    const { id, delta } = rows[0]!
+    this.log('error', `A delta is longer than a frame may be (${maxFrameBytes} bytes); its text is dropped.`)
+    this.#abort(id)
+    const { logprobs: _dropped, ...rest } = delta
+    return this.#channel.send(toStepMessage([{ id, delta: { ...rest, text: '', tokens: [] } }]))
+  }
+
+  async #stats(seq: number): Promise<void> {
+    try {
+      if (!this.#model) throw new Error('The model is still being loaded.')
+      this.#channel.send({ type: 'stats', seq, stats: await this.#model.stats() })
+    } catch (error) {
+      this.#channel.send({ type: 'stats', seq, error: messageOf(error) })
+    }
+  }
+
+  #beat(): void {
+    this.#outbox.expire()
+    // a front that does not read needs none
+    if (this.#channel.unsentBytes === 0) {
+      this.#channel.send({ type: 'heartbeat', steps: this.#steps, active: this.#running.size, residentBytes: process.memoryUsage.rss() })
+    }
+    if (this.#readingSteps || !this.#model) return
+    // not waited for: the heartbeat tells that this event loop lives, even when the engine does not answer
+    this.#readingSteps = true
+    this.#model.stats().then(
+      ({ steps }) => {
+        this.#steps = steps
+        this.#readingSteps = false
+      },
+      () => (this.#readingSteps = false),
+    )
+  }
+
+  async #finish(end: LoopEnd): Promise<void> {
+    if (this.#end) return
+    this.#end = end
+    clearInterval(this.#heartbeat)
+    if (end.reason === 'load_failed' || end.reason === 'protocol_error') this.#channel.send({ type: 'failed', message: end.message })
+    for (const running of this.#running.values()) running.generation?.abort()
+    await this.#model?.close().catch(() => undefined)
+    this.#channel.end(() => this.#resolveEnded(end))
+  }
+}

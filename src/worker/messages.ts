@@ -1,0 +1,172 @@
+// What front and worker say to each other. Ids are numbers drawn by the front, never a client's.
+import { z } from 'zod'
+import type { EngineOptions, EngineStats, ErrorCode, GenerateRequest, LoadProgress, ModelInfo } from '../engine/types.js'
+import { FrameError } from './frames.js'
+import { fromStepMessage, type StepMessage, type StepRow } from './step-frame.js'
+
+const id = z.int().min(1)
+const count = z.int().min(0)
+const number = z.number()
+// What users wrote freely (messages, tools, template variables) travels as JSON text: msgpack refuses keys such as `__proto__`
+// and deep nesting, which must not end a connection, and V8's JSON is the faster of the two.
+const json = z.string()
+
+const frontMessage = z.discriminatedUnion('type', [
+  /** The first message; `options`: EngineOptions. */
+  z.object({ type: z.literal('hello'), version: z.number(), options: json }),
+  /** `request`: GenerateRequest. Answered by `accepted` or `rejected`. */
+  z.object({ type: z.literal('submit'), id, request: json }),
+  /** Lifts a pause. Ids that are not open are ignored, as they may have ended meanwhile. */
+  z.object({ type: z.literal('abort'), id }),
+  z.object({ type: z.literal('pause'), id }),
+  z.object({ type: z.literal('resume'), id }),
+  z.object({ type: z.literal('stats'), seq: id }),
+  z.object({ type: z.literal('shutdown') }),
+])
+
+/** Front to worker. */
+export type FrontMessage = z.infer<typeof frontMessage>
+
+export const errorCodes = [
+  'invalid_request',
+  'unsupported_parameter',
+  'context_length_exceeded',
+  'template_error',
+  'queue_full',
+  'model_loading',
+  'model_crashed',
+  'shutting_down',
+  'engine_error',
+] as const satisfies readonly ErrorCode[]
+
+const modelInfo = z.object({
+  id: z.string(),
+  revision: z.string(),
+  created: number,
+  architecture: z.string(),
+  dtype: z.string(),
+  kvCacheDtype: z.string(),
+  parameters: number,
+  weightBytes: number,
+  vocabSize: number,
+  maxModelLen: number,
+  pagedKv: z.boolean(),
+  blockSize: number,
+  kvBlocks: number,
+  kvBytes: number,
+  maxNumSeqs: number,
+  maxBatchTokens: number,
+  threads: number,
+  attentionKernel: z.string(),
+  hasChatTemplate: z.boolean(),
+  loadMs: number,
+}) satisfies z.ZodType<ModelInfo>
+
+const engineStats = z.object({
+  running: number,
+  waiting: number,
+  blocksTotal: number,
+  blocksFree: number,
+  blocksCached: number,
+  steps: number,
+  promptTokens: number,
+  cachedPromptTokens: number,
+  computedTokens: number,
+  outputTokens: number,
+  preemptions: number,
+  prefixQueries: number,
+  prefixHits: number,
+  evictions: number,
+  blockCopies: number,
+  abortsWaiting: number,
+  abortsPrefill: number,
+  abortsDecode: number,
+  lastStepMs: number,
+}) satisfies z.ZodType<EngineStats>
+
+const loadProgress = z.object({
+  stage: z.enum(['processor', 'config', 'weights', 'engine']),
+  current: number.exactOptional(),
+  total: number.exactOptional(),
+}) satisfies z.ZodType<LoadProgress>
+
+const workerMessage = z.discriminatedUnion('type', [
+  /** Answers the front's hello, whatever its version; only then may anything else follow. */
+  z.object({ type: z.literal('hello'), version: z.number(), pid: count }),
+  z.object({ type: z.literal('progress'), progress: loadProgress }),
+  z.object({ type: z.literal('ready'), info: modelInfo }),
+  /** The model could not be loaded, or the worker is about to end by an error; its last message. */
+  z.object({ type: z.literal('failed'), message: z.string() }),
+  z.object({ type: z.literal('accepted'), id, promptTokens: count }),
+  z.object({ type: z.literal('rejected'), id, code: z.enum(errorCodes), message: z.string(), param: z.string().nullable() }),
+  /** `stats` or the reason why there are none. */
+  z.object({ type: z.literal('stats'), seq: id, stats: engineStats.exactOptional(), error: z.string().exactOptional() }),
+  z.object({ type: z.literal('log'), level: z.enum(['debug', 'info', 'warning', 'error']), message: z.string() }),
+  /**
+   * Sent at a steady pace by the worker's event loop. `steps`: engine steps so far. `active`: generations that the engine still
+   * works on. `residentBytes`: of the process.
+   */
+  z.object({ type: z.literal('heartbeat'), steps: count, active: count, residentBytes: count }),
+])
+
+type CheckedWorkerMessage = z.infer<typeof workerMessage>
+
+/** Worker to front, as it is sent. */
+export type WorkerMessage = CheckedWorkerMessage | StepMessage
+
+/** Worker to front, as it arrives: a step's columns are rows again. */
+export type ReceivedWorkerMessage = CheckedWorkerMessage | { type: 'step'; rows: StepRow[] }
+
+function checked<T>(schema: z.ZodType<T>, side: string, message: unknown): T {
+  const result = schema.safeParse(message)
+  if (!result.success) throw new FrameError(`A message from the ${side} is malformed: ${z.prettifyError(result.error)}`)
+  return result.data
+}
+
+/** Throws a FrameError. */
+export function parseFrontMessage(message: unknown): FrontMessage {
+  return checked(frontMessage, 'front', message)
+}
+
+const hasType = (message: unknown): message is Record<string, unknown> => typeof message === 'object' && message !== null
+
+/** Throws a FrameError. */
+export function parseWorkerMessage(message: unknown): ReceivedWorkerMessage {
+  if (hasType(message) && message.type === 'step') return { type: 'step', rows: fromStepMessage(message) }
+  return checked(workerMessage, 'worker', message)
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch (error) {
+    throw new FrameError('A message holds broken JSON.', { cause: error })
+  }
+}
+
+// The front has checked every field against its wire format and the model judges the values; this holds the shape that both rely on.
+const requestShape = z.looseObject({
+  input: z.discriminatedUnion('kind', [
+    z.looseObject({ kind: z.literal('chat'), messages: z.array(z.custom((m) => typeof m === 'object' && m !== null)) }),
+    z.looseObject({ kind: z.literal('text'), text: z.string() }),
+    z.looseObject({ kind: z.literal('tokens'), tokens: z.array(z.any()) }),
+  ]),
+  params: z.custom((value) => typeof value === 'object' && value !== null && !Array.isArray(value)),
+  n: z.int().min(1).max(1024).optional(),
+})
+
+/** Throws a FrameError. */
+export function parseRequest(text: string): GenerateRequest {
+  const request = parseJson(text)
+  checked(requestShape, 'front', request)
+  return request as GenerateRequest
+}
+
+const optionsShape = z.looseObject({ path: z.string() })
+
+/** Throws a FrameError. */
+export function parseOptions(text: string): EngineOptions {
+  const options = parseJson(text)
+  checked(optionsShape, 'front', options)
+  return options as EngineOptions
+}
