@@ -42,6 +42,11 @@ inline void report(const char* file, int line, const std::string& what) {
     if (failures() == 21) std::cout << file << ": more failures of this test are not shown\n";
 }
 
+inline bool check(bool held, const char* file, int line, const char* text) {
+    if (!held) report(file, line, text);
+    return held;
+}
+
 template <typename T>
 std::string shown(const T& value) {
     std::ostringstream out;
@@ -88,12 +93,12 @@ bool check_equal(const char* file, int line, const char* text, const A& a, const
     static void test_##name()
 
 /// Each is an expression that tells whether it held.
-#define CHECK(condition) ((condition) ? true : (::tfserve::testing::report(__FILE__, __LINE__, #condition), false))
-#define CHECK_EQ(a, b) ::tfserve::testing::check_equal(__FILE__, __LINE__, #a " == " #b, (a), (b))
+#define CHECK(...) ::tfserve::testing::check(static_cast<bool>(__VA_ARGS__), __FILE__, __LINE__, #__VA_ARGS__)
+#define CHECK_EQ(a, ...) ::tfserve::testing::check_equal(__FILE__, __LINE__, #a " == " #__VA_ARGS__, (a), (__VA_ARGS__))
 /// Ends the test when it does not hold.
-#define REQUIRE(condition)                                     \
-    do {                                                       \
-        if (!CHECK(condition)) throw ::tfserve::testing::Abandoned{}; \
+#define REQUIRE(...)                                                    \
+    do {                                                                \
+        if (!CHECK(__VA_ARGS__)) throw ::tfserve::testing::Abandoned{}; \
     } while (false)
 #define CHECK_THROWS(expression, Exception)                                                             \
     do {                                                                                                \
