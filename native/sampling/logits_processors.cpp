@@ -34,7 +34,8 @@ LogitsProcessors::LogitsProcessors(const SamplingParams& params, std::span<const
     if (min_new_tokens_ > 0) eos_token_ids_ = params.eos_token_ids;
 
     needs_counts_ = repetition_penalty_ != 1.0F || presence_penalty_ != 0.0F || frequency_penalty_ != 0.0F;
-    needs_context_ = needs_counts_ || ngram_size_ > 0 || std::ranges::any_of(bad_words_, [](const auto& words) { return words.size() > 1; });
+    needs_context_ =
+        needs_counts_ || ngram_size_ > 0 || std::ranges::any_of(bad_words_, [](const auto& words) { return words.size() > 1; });
     active_ = needs_context_ || !logit_bias_.empty() || !bad_words_.empty() || !eos_token_ids_.empty();
     if (!needs_context_) return;
     prompt_size_ = prompt.size();
@@ -90,7 +91,8 @@ void LogitsProcessors::bar_bad_words(std::span<float> logits) const {
         }
         // transformers passes over sequences longer than the context, even where their beginning would fit
         if (words.size() > context_.size()) continue;
-        if (std::equal(words.begin(), words.end() - 1, context_.end() - static_cast<std::ptrdiff_t>(prefix_size))) bar(logits, words.back());
+        if (std::equal(words.begin(), words.end() - 1, context_.end() - static_cast<std::ptrdiff_t>(prefix_size)))
+            bar(logits, words.back());
     }
 }
 

@@ -21,7 +21,8 @@ float max_of_block(const float* logits) {
         for (std::size_t lane = 0; lane < kLanes; ++lane) lanes[lane] = logits[i + lane] > lanes[lane] ? logits[i + lane] : lanes[lane];
     }
     for (std::size_t width = kLanes / 2; width > 0; width /= 2) {
-        for (std::size_t lane = 0; lane < width; ++lane) lanes[lane] = lanes[lane + width] > lanes[lane] ? lanes[lane + width] : lanes[lane];
+        for (std::size_t lane = 0; lane < width; ++lane)
+            lanes[lane] = lanes[lane + width] > lanes[lane] ? lanes[lane + width] : lanes[lane];
     }
     return lanes[0];
 }
@@ -49,11 +50,12 @@ inline float exp_reduced(float z) {
     return std::bit_cast<float>(std::bit_cast<std::uint32_t>(p) + exponent);
 }
 
+/// Selects by masks: a choice between floats that might trap is a branch to the compiler, and a branch ends vectorisation.
 inline float exp_clamped(float z) {
     constexpr float kLowest = -87.0F;
-    const float clamped = z > kLowest ? z : kLowest;
-    const float value = exp_reduced(clamped);
-    return z > kLowest ? value : 0.0F;
+    const std::uint32_t in_range = z > kLowest ? ~0U : 0U;
+    const std::uint32_t clamped = (std::bit_cast<std::uint32_t>(z) & in_range) | (std::bit_cast<std::uint32_t>(kLowest) & ~in_range);
+    return std::bit_cast<float>(std::bit_cast<std::uint32_t>(exp_reduced(std::bit_cast<float>(clamped))) & in_range);
 }
 
 }  // namespace

@@ -41,7 +41,8 @@ RawDistribution raw_distribution(std::span<const float> logits, float maximum, S
 }
 
 /// Needs the block maxima in `scratch`.
-std::vector<TokenLogprob> top_logprobs_of(std::span<const float> logits, const RawDistribution& raw, std::size_t count, SamplingScratch& scratch) {
+std::vector<TokenLogprob> top_logprobs_of(std::span<const float> logits, const RawDistribution& raw, std::size_t count,
+                                          SamplingScratch& scratch) {
     scratch.ids.clear();
     scratch.values.clear();
     collect_at_least(logits, scratch.maxima, kth_largest(logits, scratch.maxima, count, scratch.floats), scratch.ids, scratch.values);
@@ -92,7 +93,8 @@ SampledToken Sampler::sample(std::span<float> logits, std::span<const TokenId> o
     std::vector<float> raw_logits;
     if (with_logprobs) {
         raw = raw_distribution(logits, finite_block_maxima(logits, scratch), scratch);
-        if (params.top_logprobs > 0) result.top_logprobs = top_logprobs_of(logits, raw, static_cast<std::size_t>(params.top_logprobs), scratch);
+        if (params.top_logprobs > 0)
+            result.top_logprobs = top_logprobs_of(logits, raw, static_cast<std::size_t>(params.top_logprobs), scratch);
         if (state_->processors.active()) raw_logits.assign(logits.begin(), logits.end());
     }
 

@@ -121,7 +121,8 @@ void TokenDecoder::add(const json& decoder, int depth) {
     } else {
         refuse("the unknown decoder \"" + to_valid_utf8(type.substr(0, 64)) + "\"");
     }
-    if (byte_level_ && (byte_fallback_ || !replacements_.empty() || leading_space_ != LeadingSpace::kept)) refuse("a ByteLevel decoder before others");
+    if (byte_level_ && (byte_fallback_ || !replacements_.empty() || leading_space_ != LeadingSpace::kept))
+        refuse("a ByteLevel decoder before others");
 }
 
 void TokenDecoder::add_replacement(std::string from, std::string to) {
@@ -133,7 +134,8 @@ void TokenDecoder::add_replacement(std::string from, std::string to) {
 void TokenDecoder::add_replace(const json& decoder) {
     const auto pattern = decoder.find("pattern");
     const auto content = decoder.find("content");
-    if (pattern == decoder.end() || !pattern->is_object() || !pattern->contains("String")) refuse("a Replace decoder whose pattern is not a string");
+    if (pattern == decoder.end() || !pattern->is_object() || !pattern->contains("String"))
+        refuse("a Replace decoder whose pattern is not a string");
     if (content == decoder.end() || !content->is_string()) refuse("a Replace decoder without content");
     add_replacement(string_at(*pattern, "String"), content->get<std::string>());
 }

@@ -59,8 +59,8 @@ std::shared_ptr<const TokenTable> TokenTable::from_tokenizer_json(std::string_vi
     // files of before the field was introduced are BPE, and have merges; the decoder tells the rest
     if (!file.model_type.empty() && file.model_type != "BPE" && file.model_type != "Unigram") {
         const std::string decoder = file.decoder.is_object() ? file.decoder.value("type", nlohmann::json()).dump() : "none";
-        throw std::runtime_error("tokenizer.json has a model of the type \"" + to_valid_utf8(file.model_type.substr(0, 64)) + "\" (decoder: " +
-                                 to_valid_utf8(decoder.substr(0, 64)) + "), known are BPE and Unigram");
+        throw std::runtime_error("tokenizer.json has a model of the type \"" + to_valid_utf8(file.model_type.substr(0, 64)) +
+                                 "\" (decoder: " + to_valid_utf8(decoder.substr(0, 64)) + "), known are BPE and Unigram");
     }
     if (file.pieces.empty() && file.added.empty()) throw std::runtime_error("tokenizer.json has no vocabulary");
     const TokenDecoder decoder(file.decoder);

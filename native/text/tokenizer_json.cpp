@@ -25,7 +25,8 @@ class Handler final : public nlohmann::json_sax<json> {
     bool boolean(bool value) override { return scalar(json(value)); }
     bool number_integer(number_integer_t value) override { return number(value, json(value)); }
     bool number_unsigned(number_unsigned_t value) override {
-        return number(value < static_cast<number_unsigned_t>(kMaxVocabulary) ? static_cast<std::int64_t>(value) : kMaxVocabulary, json(value));
+        return number(value < static_cast<number_unsigned_t>(kMaxVocabulary) ? static_cast<std::int64_t>(value) : kMaxVocabulary,
+                      json(value));
     }
     bool number_float(number_float_t value, const string_t&) override { return scalar(json(value)); }
     bool binary(binary_t&) override { return true; }
