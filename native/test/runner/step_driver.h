@@ -1,0 +1,59 @@
+// Plays the engine for a runner: sequences, pages in random order, and mixed steps.
+#pragma once
+
+#include <cstdint>
+#include <random>
+#include <vector>
+
+#include "engine/model_runner.h"
+
+namespace tfserve::test {
+
+/// One sequence as a runner sees it.
+struct Sequence {
+    SlotId slot = kNoSlot;
+    std::vector<TokenId> tokens;
+    std::int32_t computed = 0;
+    std::vector<BlockId> table;
+};
+
+/// What a step wants of one sequence.
+struct Want {
+    Sequence* sequence;
+    std::int32_t n_tokens;
+    std::int32_t n_logits;
+};
+
+/// Gives out pages in an order of its own, so that tables are never runs of neighbours.
+class PagePool {
+   public:
+    PagePool(std::int32_t num_blocks, std::uint32_t seed);
+    BlockId take();
+    void give_back(std::vector<BlockId>& table);
+
+   private:
+    std::vector<BlockId> free_;
+    std::mt19937 random_;
+};
+
+class StepDriver {
+   public:
+    StepDriver(ModelRunner& runner, std::uint32_t seed);
+
+    Sequence start(SlotId slot, std::vector<TokenId> tokens) const;
+    /// Shares the full pages of `parent`; the partial one is copied before the next step.
+    Sequence fork(const Sequence& parent, SlotId slot);
+    void finish(Sequence& sequence);
+    /// Computes one step; the wanted logits' rows, in order.
+    std::vector<std::vector<float>> step(const std::vector<Want>& wants);
+
+   private:
+    ModelRunner& runner_;
+    std::int32_t block_size_;
+    PagePool pool_;
+    std::vector<std::int32_t> references_;
+    std::vector<BlockCopy> copies_;
+    std::vector<SlotId> released_;
+};
+
+}  // namespace tfserve::test
