@@ -25,7 +25,7 @@ constexpr std::int64_t kMaxHeads = 4096;
     throw LoadError(LoadError::Kind::unsupported, std::string(kFile) + ": " + what + ".");
 }
 
-/// Typed access to one object of the file; null counts as absent, as it does in transformers.
+/// Typed access to one object of the file; null counts as absent, unless is_null() is asked.
 class Fields {
    public:
     Fields(const Json& object, std::string prefix) : object_(object), prefix_(std::move(prefix)) {
@@ -35,6 +35,15 @@ class Fields {
     const Json* find(const char* key) const {
         const auto it = object_.find(key);
         return it == object_.end() || it->is_null() ? nullptr : &*it;
+    }
+
+    bool is_null(const char* key) const {
+        const auto it = object_.find(key);
+        return it != object_.end() && it->is_null();
+    }
+
+    bool has_nested_object() const {
+        return std::any_of(object_.begin(), object_.end(), [](const Json& value) { return value.is_object(); });
     }
 
     std::int32_t integer(const char* key, std::int64_t low, std::int64_t high, std::optional<std::int64_t> fallback = {}) const {
@@ -105,7 +114,10 @@ RopeConfig read_rope(const Fields& top, const HfConfig& config, const HfDefaults
     const Json* five = top.find("rope_parameters");
     const Json* four = top.find("rope_scaling");
     static const Json kNone = Json::object();
-    const Fields fields(five != nullptr ? *five : four != nullptr ? *four : kNone, five != nullptr ? "rope_parameters." : "rope_scaling.");
+    // an old rope_scaling goes before rope_parameters, as it does in transformers
+    const bool old = four != nullptr && !(four->is_object() && four->empty());
+    const Fields fields(old ? *four : five != nullptr ? *five : kNone, old ? "rope_scaling." : "rope_parameters.");
+    if (fields.has_nested_object()) unsupported("rope parameters that differ from layer to layer are not supported for this architecture");
 
     const double theta = top.number("rope_theta", 1e-3, 1e12, defaults.rope_theta);
     rope.theta = fields.number("rope_theta", 1e-3, 1e12, theta);
@@ -116,8 +128,9 @@ RopeConfig read_rope(const Fields& top, const HfConfig& config, const HfDefaults
     const std::string type = fields.text("rope_type", fields.text("type", "default"));
     if (type == "default") return rope;
     constexpr double kMaxFactor = 1e6;
-    rope.original_max_position_embeddings = fields.integer("original_max_position_embeddings", 1, kMaxContext,
-        top.integer("original_max_position_embeddings", 1, kMaxContext, config.max_position_embeddings));
+    // beside the rope parameters it goes before the one in them
+    rope.original_max_position_embeddings = top.integer("original_max_position_embeddings", 1, kMaxContext,
+        fields.integer("original_max_position_embeddings", 1, kMaxContext, config.max_position_embeddings));
     if (type == "linear") {
         rope.type = RopeType::linear;
         rope.factor = fields.number("factor", 1e-3, kMaxFactor);
@@ -134,8 +147,9 @@ RopeConfig read_rope(const Fields& top, const HfConfig& config, const HfDefaults
         rope.type = RopeType::yarn;
         rope.factor = fields.number("factor", 1e-3, kMaxFactor,
             static_cast<double>(config.max_position_embeddings) / rope.original_max_position_embeddings);
-        rope.beta_fast = fields.number("beta_fast", 1e-6, kMaxFactor, 32.0);
-        rope.beta_slow = fields.number("beta_slow", 1e-6, kMaxFactor, 1.0);
+        // 0 means unset, as it does in transformers
+        if (const double beta = fields.number("beta_fast", 0, kMaxFactor, 0.0); beta > 0) rope.beta_fast = beta;
+        if (const double beta = fields.number("beta_slow", 0, kMaxFactor, 0.0); beta > 0) rope.beta_slow = beta;
         rope.truncate = fields.boolean("truncate", true);
         const double mscale = fields.number("mscale", 0, 1e3, 0.0), mscale_all = fields.number("mscale_all_dim", 0, 1e3, 0.0);
         const double by_formula = mscale != 0 && mscale_all != 0 ? yarn_mscale(rope.factor, mscale) / yarn_mscale(rope.factor, mscale_all)
@@ -148,20 +162,27 @@ RopeConfig read_rope(const Fields& top, const HfConfig& config, const HfDefaults
     return rope;
 }
 
-bool uses_sliding_window(const Fields& top, std::int32_t layers) {
+bool uses_sliding_window(const Fields& top, const HfConfig& config) {
+    // transformers switches all windows off with this one key, and assumes 4096 where none is stated
+    const bool stated = top.boolean("use_sliding_window", false) && !top.is_null("sliding_window");
+    const std::int32_t window = stated ? top.integer("sliding_window", 0, kMaxContext, 4096) : 0;
     if (const Json* types = top.find("layer_types")) {
-        if (!types->is_array() || types->size() != static_cast<std::size_t>(layers)) invalid("layer_types is not a list with one entry a layer");
+        if (!types->is_array() || types->size() != static_cast<std::size_t>(config.num_hidden_layers)) {
+            invalid("layer_types is not a list with one entry a layer");
+        }
+        bool sliding = false;
         for (const Json& type : *types) {
             if (!type.is_string()) invalid("layer_types has an entry that is not text");
             const auto& name = type.get_ref<const std::string&>();
-            if (name == "sliding_attention") return true;
-            if (name != "full_attention") unsupported("the layer type " + in_quotes(name) + " is not supported for this architecture");
+            if (name != "full_attention" && name != "sliding_attention") {
+                unsupported("the layer type " + in_quotes(name) + " is not supported for this architecture");
+            }
+            sliding = sliding || name == "sliding_attention";
         }
-        return false;
+        return sliding && (!stated || window < config.max_position_embeddings);
     }
-    // transformers derives the layer types: layers from max_window_layers on have the window
-    return top.boolean("use_sliding_window", false) && top.find("sliding_window") != nullptr &&
-           top.integer("max_window_layers", 0, kMaxContext, 28) < layers;
+    // layers from max_window_layers on have the window; one as long as the context changes nothing
+    return stated && window < config.max_position_embeddings && top.integer("max_window_layers", 0, kMaxContext, 28) < config.num_hidden_layers;
 }
 
 std::optional<DType> stated_dtype(const Fields& top) {
@@ -191,15 +212,12 @@ HfConfig parse_hf_config(std::string_view json, const HfDefaults& defaults) {
     config.intermediate_size = top.integer("intermediate_size", 1, kMaxWidth);
     config.num_hidden_layers = top.integer("num_hidden_layers", 1, kMaxLayers);
     config.num_attention_heads = top.integer("num_attention_heads", 1, kMaxHeads);
-    config.num_key_value_heads = top.integer("num_key_value_heads", 1, kMaxHeads,
-        defaults.num_key_value_heads != 0 ? defaults.num_key_value_heads : config.num_attention_heads);
+    const bool as_many = defaults.num_key_value_heads == 0 || top.is_null("num_key_value_heads");
+    config.num_key_value_heads =
+        top.integer("num_key_value_heads", 1, kMaxHeads, as_many ? config.num_attention_heads : defaults.num_key_value_heads);
     if (config.num_attention_heads % config.num_key_value_heads != 0) {
         invalid("num_attention_heads (" + std::to_string(config.num_attention_heads) + ") is not a multiple of num_key_value_heads (" +
                 std::to_string(config.num_key_value_heads) + ")");
-    }
-    const bool explicit_head = top.find("head_dim") != nullptr || defaults.head_dim != 0;
-    if (!explicit_head && config.hidden_size % config.num_attention_heads != 0) {
-        invalid("hidden_size is not a multiple of num_attention_heads and head_dim is missing");
     }
     config.head_dim = top.integer("head_dim", 2, 65536,
         defaults.head_dim != 0 ? defaults.head_dim : config.hidden_size / config.num_attention_heads);
@@ -215,7 +233,7 @@ HfConfig parse_hf_config(std::string_view json, const HfDefaults& defaults) {
     config.mlp_bias = top.boolean("mlp_bias", false);
     config.hidden_act = top.text("hidden_act", "silu");
     config.rope = read_rope(top, config, defaults);
-    config.sliding_window = uses_sliding_window(top, config.num_hidden_layers);
+    config.sliding_window = uses_sliding_window(top, config);
     config.dtype = stated_dtype(top);
     if (const Json* quantization = top.find("quantization_config")) {
         config.quantization = Fields(*quantization, "quantization_config.").text("quant_method", "unknown");
