@@ -1,5 +1,6 @@
 // Keeps one model's worker process alive: starts it, watches it, starts it again when it dies.
 import { type ChildProcess, spawn } from 'node:child_process'
+import { existsSync } from 'node:fs'
 import type { Duplex } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import { type EngineOptions, type LoadProgress, type LogLevel, type ModelInfo, RequestError, type TextModel } from '../engine/types.js'
@@ -109,6 +110,11 @@ export class SupervisedModel implements ServedModel, AsyncDisposable {
   /** Loads the model. Rejects with a WorkerStartError; a failed first load is not tried again by itself. */
   start(): Promise<ModelInfo> {
     this.#started ??= new Promise((resolve, reject) => {
+      if (!existsSync(this.#entry)) {
+        this.#reason = `The worker's script is missing: ${this.#entry}. Run npm run build:ts.`
+        this.#giveUp()
+        return reject(new WorkerStartError(this.#reason))
+      }
       const worker = this.#launch()
       worker.model.ready.then(resolve, () => undefined)
       void worker.ended.then((reason) => reject(new WorkerStartError(reason)))

@@ -10,6 +10,9 @@ export interface ChannelEvents<Received> {
   onDrain?(): void
 }
 
+// how long the other side may take to read the last messages
+const lastWordsMs = 1000
+
 export class FrameChannel<Sent, Received> {
   readonly #reader = new FrameReader()
   readonly #writer = new FrameWriter()
@@ -69,6 +72,7 @@ export class FrameChannel<Sent, Received> {
     }
     this.stream.once('close', once)
     this.stream.end(once)
+    setTimeout(() => this.stream.destroy(), lastWordsMs).unref()
   }
 
   destroy(): void {

@@ -94,11 +94,12 @@ export class MessageLoop {
     this.#channel.send({ type: 'log', level, message })
   }
 
-  /** Tells the front why the process ends; `done` is called when that has left. */
-  fail(message: string, done: () => void): void {
-    if (this.#channel.closed) return done()
+  /** Tells the front why the process ends; `done` is called when that has left. False: the front cannot be told. */
+  fail(message: string, done: () => void): boolean {
+    const open = !this.#channel.closed
     this.#channel.send({ type: 'failed', message })
     this.#channel.end(done)
+    return open
   }
 
   #receive(message: FrontMessage): void {

@@ -9,6 +9,9 @@ export const channelFd = 3
 const lastWordMs = 1000
 const closeMs = 5000
 
+// as it is followed by others
+const sentence = (text: string): string => (/[.!?]$/.test(text) ? text : `${text}.`)
+
 /** Runs the worker until the front ends it or is gone; then the process exits. */
 export function runWorkerProcess(load: LoadModel, options: MessageLoopOptions = {}): void {
   process.title = 'tfserve worker'
@@ -36,9 +39,10 @@ export function runWorkerProcess(load: LoadModel, options: MessageLoopOptions = 
     if (crashing) return
     crashing = true
     const message = error instanceof Error ? error.message : String(error)
-    process.stderr.write(`tfserve worker: ${(error instanceof Error ? error.stack : undefined)?.replaceAll('\n', ' |') ?? message}\n`)
     setTimeout(() => process.exit(1), lastWordMs)
-    loop.fail(`The worker ended by an error: ${message}`, () => process.exit(1))
+    if (error instanceof Error && error.stack) loop.log('debug', error.stack)
+    const sent = loop.fail(`The model's process ended by an error: ${sentence(message)}`, () => process.exit(1))
+    if (!sent) process.stderr.write(`tfserve worker: ${message}\n`)
   }
   process.on('uncaughtException', crash)
   process.on('unhandledRejection', crash)

@@ -1,0 +1,135 @@
+// What a user names on the command line -> the files to load and the names to serve them under.
+import { readdir, stat } from 'node:fs/promises'
+import { basename, dirname, join, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { cachedRefs, cachedRepository, cachedSnapshot, hubCacheFolder, isRepositoryFile, isRepositoryId, isRevision } from './hub-cache.js'
+
+/** A model's files and names. */
+export interface ResolvedModel {
+  /** A GGUF file or a checkpoint directory. */
+  path: string
+  /** As clients name it; without the revision. */
+  id: string
+  revision: string
+  /** Further names, e.g. the path as typed. */
+  aliases: string[]
+  /** Unix seconds. */
+  created: number
+}
+
+/** Nothing that can be served is where the user said; the message tells what to do. */
+export class ModelNotFoundError extends Error {
+  override readonly name = 'ModelNotFoundError'
+}
+
+// the same from src/models and dist/models
+const embeddedModel = fileURLToPath(new URL('../../models/tfserve-demo', import.meta.url))
+
+async function kindOf(path: string): Promise<'file' | 'folder' | undefined> {
+  const found = await stat(path).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'EACCES' || error.code === 'EPERM') throw new ModelNotFoundError(`'${path}' may not be read: permission denied.`)
+    return undefined
+  })
+  if (found?.isDirectory()) return 'folder'
+  return found?.isFile() ? 'file' : undefined
+}
+
+const created = async (path: string): Promise<number> => Math.floor((await stat(path)).mtimeMs / 1000)
+
+/** What of a folder is to be loaded: itself when it is a checkpoint, else its only GGUF file (the first part of a split one). */
+async function loadable(folder: string, named: string): Promise<string> {
+  if ((await kindOf(join(folder, 'config.json'))) === 'file') return folder
+  const names = await readdir(folder).catch((error: NodeJS.ErrnoException) => {
+    throw new ModelNotFoundError(`'${named}' may not be read: ${error.code ?? error.message}.`)
+  })
+  const files = names.filter((name) => name.toLowerCase().endsWith('.gguf') && !/-(?!00001)\d{5}-of-\d{5}\.gguf$/i.test(name)).sort()
+  if (files.length === 1) return join(folder, files[0]!)
+  if (files.length === 0) throw new ModelNotFoundError(`'${named}' holds no model: neither a config.json nor a .gguf file.`)
+  throw new ModelNotFoundError(`'${named}' holds several GGUF files; name one of them: ${files.join(', ')}.`)
+}
+
+async function resolvePath(typed: string): Promise<ResolvedModel | undefined> {
+  const path = resolve(typed)
+  const kind = await kindOf(path)
+  if (kind === undefined) return undefined
+  if (kind === 'file' && !path.toLowerCase().endsWith('.gguf')) {
+    throw new ModelNotFoundError(`'${typed}' is not a model: expected a .gguf file or a directory with a config.json.`)
+  }
+  const target = kind === 'folder' ? await loadable(path, typed) : path
+  const id = basename(path)
+  const aliases = [...new Set([typed, path])].filter((name) => name !== id)
+  return { path: target, id, revision: 'main', aliases, created: await created(target) }
+}
+
+interface HubName {
+  id: string
+  revision: string
+  file: string | undefined
+}
+
+/** Takes `org/name`, `org/name@revision`, `org/name:file.gguf` and `org/name@revision:file.gguf` apart; undefined: it is none of them. */
+function parseHubName(typed: string): HubName | undefined {
+  const match = /^([^@:]+)(?:@([^:]+))?(?::(.+))?$/.exec(typed)
+  const [, id, revision = 'main', file] = match ?? []
+  if (id === undefined || !isRepositoryId(id) || !isRevision(revision)) return undefined
+  if (file !== undefined && (!isRepositoryFile(file) || !file.toLowerCase().endsWith('.gguf'))) return undefined
+  return { id, revision, file }
+}
+
+async function resolveCached(typed: string, { id, revision, file }: HubName, cache: string): Promise<ResolvedModel> {
+  const fetch = `hf download ${id}${revision === 'main' ? '' : ` --revision ${revision}`}${file ? ` ${file}` : ''}`
+  const repository = await cachedRepository(cache, id)
+  if (!repository) {
+    throw new ModelNotFoundError(
+      `'${id}' is neither a path nor in the Hugging Face cache (${cache}). Get it with: ${fetch}; or set HF_HOME or HF_HUB_CACHE.`,
+    )
+  }
+  const snapshot = await cachedSnapshot(repository, revision)
+  if (!snapshot) {
+    const refs = await cachedRefs(repository)
+    const others = refs.length > 0 ? ` (there: ${refs.join(', ')})` : ''
+    throw new ModelNotFoundError(`Revision '${revision}' of '${id}' is not in the Hugging Face cache${others}. Get it with: ${fetch}`)
+  }
+  const path = file ? join(snapshot, ...file.split('/')) : await loadable(snapshot, id)
+  if ((await kindOf(path)) === undefined) {
+    throw new ModelNotFoundError(`'${file}' of '${id}@${revision}' is not in the Hugging Face cache. Get it with: ${fetch}`)
+  }
+  // `org/name@main` names what `org/name` names; other revisions only go by their full name and the id
+  const name = file ? `${id}:${file}` : id
+  return { path, id: name, revision, aliases: typed === name ? [] : [typed], created: await created(path) }
+}
+
+const looksLikePath = (typed: string): boolean =>
+  /^(?:[./~\\]|[A-Za-z]:[\\/])/.test(typed) || typed.endsWith('/') || typed.split(/[\\/]/).includes('..')
+
+export interface ResolveSettings {
+  /** For the places of the cache; default: this process' own. */
+  env?: Readonly<Record<string, string | undefined>>
+}
+
+/**
+ * Finds the model that a user named: a .gguf file, a directory, or an id in the Hugging Face cache; nothing: the embedded model.
+ * A path that exists wins over an id. Rejects with a ModelNotFoundError. Nothing is downloaded.
+ */
+export async function resolveModel(typed: string | undefined, { env = process.env }: ResolveSettings = {}): Promise<ResolvedModel> {
+  if (typed === undefined) {
+    if ((await kindOf(embeddedModel)) === undefined) throw new ModelNotFoundError(`The embedded model is missing: ${embeddedModel}.`)
+    const id = basename(embeddedModel)
+    return { path: embeddedModel, id, revision: 'main', aliases: [], created: await created(embeddedModel) }
+  }
+  if (typed.trim() === '' || typed.includes('\0')) throw new ModelNotFoundError('The name of the model is empty or malformed.')
+  const local = await resolvePath(typed)
+  if (local) return local
+  if (looksLikePath(typed)) {
+    const parent = dirname(resolve(typed))
+    const hint = (await kindOf(parent)) === 'folder' ? '' : ` ('${parent}' does not exist either)`
+    throw new ModelNotFoundError(`There is no file or directory '${typed}'${hint}.`)
+  }
+  const name = parseHubName(typed)
+  if (!name) {
+    throw new ModelNotFoundError(
+      `'${typed}' is neither a path that exists nor a model id. Expected a .gguf file, a directory, or org/name, org/name@revision or org/name:file.gguf.`,
+    )
+  }
+  return resolveCached(typed, name, hubCacheFolder(env))
+}

@@ -1,0 +1,217 @@
+import { spawn } from 'node:child_process'
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { afterEach, describe, expect, it, vi } from 'vitest'
+import type { GenerateRequest, GenerationDelta } from '../../src/engine/types.js'
+import { SupervisedModel, type SupervisorSettings, WorkerStartError } from '../../src/models/supervisor.js'
+
+const workerEntry = fileURLToPath(new URL('../support/scripted-worker.mjs', import.meta.url))
+const ask = (text: string, more: Partial<GenerateRequest> = {}): GenerateRequest => ({ input: { kind: 'text', text }, params: {}, ...more })
+const name = { id: 'scripted', revision: 'main', created: 1 }
+const quick = { firstDelayMs: 10, maxDelayMs: 50 }
+
+const open: SupervisedModel[] = []
+const folders: string[] = []
+afterEach(async () => {
+  await Promise.all(open.splice(0).map((model) => model.close()))
+  for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true })
+})
+
+function supervise(path: string, settings: SupervisorSettings = {}): SupervisedModel {
+  const model = new SupervisedModel(
+    name,
+    { path, id: 'scripted' },
+    { workerEntry, ...settings, restart: { ...quick, ...settings.restart } },
+  )
+  open.push(model)
+  return model
+}
+
+interface Stream {
+  deltas: GenerationDelta[]
+  ended: Promise<void>
+}
+
+async function stream(model: SupervisedModel, request: GenerateRequest): Promise<Stream> {
+  const deltas: GenerationDelta[] = []
+  let left = request.n ?? 1
+  let end: () => void = () => undefined
+  const ended = new Promise<void>((resolve) => (end = resolve))
+  const text = await model.get()
+  await text.start(request, (delta) => {
+    deltas.push(delta)
+    if (delta.finishReason && --left === 0) end()
+  })
+  return { deltas, ended }
+}
+
+async function text(model: SupervisedModel, request: GenerateRequest): Promise<string> {
+  const { deltas, ended } = await stream(model, request)
+  await ended
+  return deltas.map((delta) => delta.text).join('')
+}
+
+const alive = (pid: number): boolean => {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch {
+    return false
+  }
+}
+
+describe('a supervised worker', () => {
+  it('starts, serves, reports and ends', async () => {
+    const model = supervise('ok')
+    const phases: string[] = []
+    model.onChange((state) => phases.push(state.progress ? `${state.phase}:${state.progress.stage}` : state.phase))
+    expect(model.health()).toEqual({ ok: false, reason: 'loading' })
+    expect((await model.start()).id).toBe('scripted')
+    expect(phases).toEqual(['loading:processor', 'loading:weights', 'ready'])
+    expect(await text(model, ask('count 4'))).toBe('0 1 2 3 ')
+    expect(model.health()).toEqual({ ok: true })
+    await vi.waitFor(() => expect(model.state().residentBytes).toBeGreaterThan(1e6))
+    const pid = model.pid!
+    const { deltas, ended } = await stream(model, ask('silent'))
+    await model.close()
+    await ended
+    expect(deltas.at(-1)?.error?.code).toBe('shutting_down')
+    expect(alive(pid)).toBe(false)
+    await expect(model.get()).rejects.toMatchObject({ code: 'shutting_down' })
+    expect(model.health().reason).toBe('shutting_down')
+  })
+
+  it("a load that fails is told in the worker's own sentence and not tried again by itself", async () => {
+    const model = supervise('fail')
+    await expect(model.start()).rejects.toEqual(new WorkerStartError('There is no such model.'))
+    expect(model.state()).toMatchObject({ phase: 'failed', reason: 'There is no such model.', restarts: 0 })
+    const gone = supervise('exit')
+    await expect(gone.start()).rejects.toThrow("The model's process ended with exit code 7.")
+    const missing = supervise('ok', { workerEntry: '/nonexistent/worker.js' })
+    await expect(missing.start()).rejects.toThrow('/nonexistent/worker.js')
+  })
+
+  it('killed in mid-stream: streams end with an error, waiting requests are refused, the model comes back', async () => {
+    const log = vi.fn()
+    const model = supervise('ok', { log })
+    await model.start()
+    const first = await stream(model, ask('count 1000000', { n: 2 }))
+    const waiting = model.get().then((worker) => worker.start(ask('never'), () => undefined))
+    waiting.catch(() => undefined)
+    await vi.waitFor(() => expect(first.deltas.length).toBeGreaterThan(10))
+    process.kill(model.pid!, 'SIGKILL')
+    await first.ended
+    expect(first.deltas.slice(-2).map((delta) => [delta.finishReason, delta.error?.code])).toEqual([
+      ['error', 'model_crashed'],
+      ['error', 'model_crashed'],
+    ])
+    await expect(waiting).rejects.toMatchObject({ code: 'model_crashed' })
+    expect(model.health()).toEqual({ ok: false, reason: 'crashed' })
+    // this one waits for the model to be back
+    expect(await text(model, ask('count 3'))).toBe('0 1 2 ')
+    expect(model.health()).toEqual({ ok: true })
+    expect(model.state()).toMatchObject({ phase: 'ready', restarts: 1 })
+    expect(log).toHaveBeenCalledWith('error', expect.stringContaining('SIGKILL'))
+  })
+
+  it('an uncaught error ends the worker with its words', async () => {
+    const log = vi.fn()
+    const model = supervise('ok', { log })
+    await model.start()
+    const { deltas, ended } = await stream(model, ask('throw'))
+    await ended
+    expect(deltas.at(-1)?.error?.code).toBe('model_crashed')
+    expect(await text(model, ask('count 2'))).toBe('0 1 ')
+    expect(log).toHaveBeenCalledWith('error', expect.stringContaining('thrown on purpose'))
+  })
+
+  it('is given up after too many deaths and tried again by a request after a cool-down', async () => {
+    const model = supervise('ok', { restart: { maxRestarts: 3, coolDownMs: 300 } })
+    await model.start()
+    for (let death = 0; death < 4; death++) {
+      const { ended } = await stream(model, ask('kill'))
+      await ended
+    }
+    await vi.waitFor(() => expect(model.state().phase).toBe('failed'))
+    expect(model.state().restarts).toBe(3)
+    await expect(model.get()).rejects.toMatchObject({ code: 'model_crashed', message: expect.stringContaining('SIGKILL') })
+    await new Promise((resolve) => setTimeout(resolve, 350))
+    expect(await text(model, ask('count 2'))).toBe('0 1 ')
+    expect(model.state()).toMatchObject({ phase: 'ready', restarts: 4 })
+  })
+
+  it('a reload that fails counts as a death', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'tfserve-'))
+    folders.push(folder)
+    const model = supervise(`once ${join(folder, 'seen')}`, { restart: { maxRestarts: 2 } })
+    await model.start()
+    process.kill(model.pid!, 'SIGKILL')
+    await vi.waitFor(() => expect(model.state().phase).toBe('failed'), 10_000)
+    expect(model.state()).toMatchObject({ restarts: 2, reason: 'The file is there.' })
+    expect(existsSync(join(folder, 'seen'))).toBe(true)
+  })
+
+  it('requests wait for a load within bounds of number and time', async () => {
+    const model = supervise('slow 400', { maxLoadWaiters: 2, loadWaitMs: 5000 })
+    void model.start()
+    const waiting = [text(model, ask('count 1')), text(model, ask('count 1'))]
+    await expect(model.get()).rejects.toMatchObject({ code: 'model_loading' })
+    expect(await Promise.all(waiting)).toEqual(['0 ', '0 '])
+    const impatient = supervise('slow 60000', { loadWaitMs: 50 })
+    void impatient.start().catch(() => undefined)
+    await expect(impatient.get()).rejects.toMatchObject({ code: 'model_loading' })
+  })
+
+  it('stalled: work is open and no step ends; an idle worker is healthy', async () => {
+    const model = supervise('ok', { stallTimeoutMs: 300 })
+    await model.start()
+    await new Promise((resolve) => setTimeout(resolve, 500))
+    expect(model.health()).toEqual({ ok: true })
+    const text = await model.get()
+    const generation = await text.start(ask('silent'), () => undefined)
+    await vi.waitFor(() => expect(model.health()).toEqual({ ok: false, reason: 'stalled' }), 5000)
+    generation.abort()
+    await vi.waitFor(() => expect(model.health()).toEqual({ ok: true }), 5000)
+  })
+
+  it('stuck: a worker that gives no sign is killed and comes back', async () => {
+    const model = supervise('ok', { heartbeatTimeoutMs: 600, stallTimeoutMs: 200 })
+    await model.start()
+    const { deltas, ended } = await stream(model, ask('hang'))
+    await ended
+    expect(deltas.at(-1)?.error?.code).toBe('model_crashed')
+    expect(await text(model, ask('count 2'))).toBe('0 1 ')
+  })
+
+  it('a worker that does not end when told to is killed', async () => {
+    const model = supervise('ok', { closeTimeoutMs: 200 })
+    await model.start()
+    const pid = model.pid!
+    await stream(model, ask('hang'))
+    await new Promise((resolve) => setTimeout(resolve, 200))
+    await model.close()
+    expect(alive(pid)).toBe(false)
+  })
+
+  it.skipIf(process.platform === 'win32')('a worker ignores the terminal and ends with its front', async () => {
+    const script = `
+      import { spawn } from 'node:child_process'
+      import { WorkerModel } from ${JSON.stringify(new URL('../../dist/models/worker-model.js', import.meta.url).href)}
+      const child = spawn(process.execPath, [${JSON.stringify(workerEntry)}], { stdio: ['ignore', 'inherit', 'inherit', 'pipe'] })
+      const model = new WorkerModel(child.stdio[3], { path: 'ok', id: 'orphan' })
+      await model.ready
+      console.log(child.pid)
+      setInterval(() => {}, 1000)`
+    const front = spawn(process.execPath, ['--input-type=module', '-e', script], { stdio: ['ignore', 'pipe', 'inherit'] })
+    const pid = await new Promise<number>((resolve) => front.stdout.once('data', (data: Buffer) => resolve(Number(data.toString()))))
+    if (process.platform === 'linux') expect(readFileSync(`/proc/${pid}/cmdline`, 'utf8')).toContain('tfserve worker: orphan')
+    process.kill(pid, 'SIGINT')
+    process.kill(pid, 'SIGTERM')
+    await new Promise((resolve) => setTimeout(resolve, 200))
+    expect(alive(pid)).toBe(true)
+    front.kill('SIGKILL')
+    await vi.waitFor(() => expect(alive(pid)).toBe(false), 5000)
+  })
+})
