@@ -1,0 +1,171 @@
+// The oracle of the scheduler: the same policy written down the obvious way, on the naive KV manager, without plans, slots or page ids.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <list>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "engine/scheduler.h"
+#include "naive_kv.h"
+
+namespace tfserve::test {
+
+class NaiveScheduler {
+   public:
+    struct Row {
+        SequenceId id;
+        int position, n_tokens;
+        bool sampled;
+        friend bool operator==(const Row&, const Row&) = default;
+    };
+
+    NaiveScheduler(RunnerCapabilities c, SchedulerConfig config)
+        : c_(c), config_(config), kv(c.block_size, c.groups, config.prefix_cache && c.paged),
+          max_running_(config.continuous_batching ? std::min(c.max_num_seqs, c.max_batch_tokens) : 1) {}
+
+    void add(const Sequence& s) {
+        sequences_.push_back({s.id, s.tokens, s.num_prompt_tokens, s.priority, s.arrival, s.choice, s.salt, 0, false});
+        sort();
+    }
+
+    std::vector<Row> schedule(int max_chunk) {
+        rows_.clear();
+        int budget = c_.max_batch_tokens;
+        bool preempted = false;
+        for (const bool decoding : {true, false}) {
+            if (!decoding && !rows_.empty() && config_.max_prefill_chunk > 0) limit_ = std::min(budget, config_.max_prefill_chunk);
+            if (!decoding && (rows_.empty() || config_.max_prefill_chunk == 0)) limit_ = budget;
+            for (Seq& s : sequences_) {
+                if (!s.running || decodes(s) != decoding) continue;
+                const int n = decoding ? 1 : std::min({left(s), budget, limit_, max_chunk});
+                if (n == 0) break;
+                while (s.running && !kv.allocate(s.id, s.computed, n)) {
+                    Seq& last = *std::find_if(sequences_.rbegin(), sequences_.rend(), [](const Seq& x) { return x.running; });
+                    for (auto row = rows_.begin(); row != rows_.end(); ++row) {
+                        if (row->id != last.id) continue;
+                        budget += row->n_tokens;
+                        if (!decodes(last)) limit_ += row->n_tokens;
+                        rows_.erase(row);
+                        break;
+                    }
+                    kv.free(last.id);
+                    last.running = false;
+                    last.computed = 0;
+                    preempted = true;
+                }
+                if (!s.running) continue;
+                rows_.push_back({s.id, s.computed, n, n == left(s)});
+                budget -= n;
+                if (!decoding) limit_ -= n;
+            }
+        }
+        for (Seq& s : sequences_) {
+            if (preempted || budget == 0 || limit_ == 0 || running() == max_running_) break;
+            if (s.running) continue;
+            if (!fits(s, max_chunk)) break;
+            s.computed = kv.begin(s.id, s.tokens, s.salt);
+            s.running = true;
+            const int n = std::min({left(s), budget, limit_, max_chunk});
+            kv.allocate(s.id, s.computed, n);
+            rows_.push_back({s.id, s.computed, n, n == left(s)});
+            budget -= n;
+            if (!decodes(s)) limit_ -= n;   // one that comes back and lacks a single token computes no prompt
+        }
+        return rows_;
+    }
+
+    void commit() {
+        for (const Row& row : rows_) {
+            Seq& s = get(row.id);
+            s.computed += row.n_tokens;
+            kv.publish(s.id, s.tokens, s.computed);
+        }
+    }
+    void append(SequenceId id, TokenId token) { get(id).tokens.push_back(token); }
+    void fork(SequenceId parent, SequenceId child, int choice, TokenId token) {
+        Seq s = get(parent);
+        s.id = child;
+        s.choice = choice;
+        s.tokens.resize(static_cast<std::size_t>(s.computed));
+        s.tokens.push_back(token);
+        s.running = c_.paged && running() < max_running_;
+        if (s.running) {
+            kv.fork(parent, child);
+        } else {
+            s.computed = 0;
+        }
+        sequences_.push_back(s);
+        sort();
+    }
+    void finish(SequenceId id) {
+        if (get(id).running) kv.free(id);
+        sequences_.remove_if([id](const Seq& s) { return s.id == id; });
+    }
+
+    int running() const {
+        return static_cast<int>(std::ranges::count_if(sequences_, [](const Seq& s) { return s.running; }));
+    }
+    int size() const { return static_cast<int>(sequences_.size()); }
+
+   private:
+    struct Seq {
+        SequenceId id;
+        std::vector<TokenId> tokens;
+        int n_prompt, priority;
+        std::uint64_t arrival;
+        int choice;
+        std::string salt;
+        int computed;
+        bool running;
+    };
+    static int left(const Seq& s) { return static_cast<int>(s.tokens.size()) - s.computed; }
+    static bool decodes(const Seq& s) { return left(s) == 1 && static_cast<int>(s.tokens.size()) > s.n_prompt; }
+    Seq& get(SequenceId id) {
+        return *std::ranges::find_if(sequences_, [id](const Seq& s) { return s.id == id; });
+    }
+    void sort() {
+        sequences_.sort([](const Seq& a, const Seq& b) {
+            return std::tie(a.priority, a.arrival, a.choice, a.id) < std::tie(b.priority, b.arrival, b.choice, b.id);
+        });
+    }
+    /// Pages a sequence of n tokens can come to hold: tries every place in a page where a chunk may start.
+    int most_held(std::size_t g, int n, int max_chunk) const {
+        const int all = (n + c_.block_size - 1) / c_.block_size;
+        if (c_.groups[g].window == 0) return all;
+        int most = 0;
+        for (int offset = 0; offset < c_.block_size; ++offset) {
+            const int cells = c_.groups[g].window + max_chunk - 1;
+            most = std::max(most, (offset + cells + c_.block_size - 1) / c_.block_size);
+        }
+        return std::min(all, most);
+    }
+    bool fits(const Seq& s, int max_chunk) const {
+        for (std::size_t g = 0; g < c_.groups.size(); ++g) {
+            int promised = running();
+            for (const Seq& other : sequences_) {
+                if (other.running) promised += std::max(0, most_held(g, static_cast<int>(other.tokens.size()), max_chunk) - kv.held(other.id, g));
+            }
+            const auto [held, idle] = kv.matched(g, s.tokens, s.salt);
+            const int needed = std::max(0, most_held(g, static_cast<int>(s.tokens.size()), max_chunk) - held);
+            if (needed + promised > kv.available(g) - idle) return false;
+        }
+        return true;
+    }
+
+    RunnerCapabilities c_;
+    SchedulerConfig config_;
+
+   public:
+    NaiveKv kv;
+
+   private:
+    int max_running_;
+    int limit_ = 0;
+    std::list<Seq> sequences_;   // in order of service
+    std::vector<Row> rows_;
+};
+
+}  // namespace tfserve::test
