@@ -1,0 +1,75 @@
+// Mistakes on the command line get one clear sentence.
+import { createServer } from 'node:net'
+import type { AddressInfo } from 'node:net'
+import { expect, test } from 'vitest'
+import { runCommand } from '../support/cli.js'
+
+const oneSentence = (stderr: string) => {
+  expect(stderr.trim().split('\n')).toHaveLength(1)
+  expect(stderr).toMatch(/^tfserve: .+/)
+  expect(stderr).not.toMatch(/\n\s+at /)
+}
+
+test.each([
+  [['--no-such-flag'], '--no-such-flag'],
+  [['--port', 'abc'], '--port'],
+  [['--port', '70000'], '--port'],
+  [['--port'], '--port'],
+  [['--max-batch-tokens', '0'], '--max-batch-tokens'],
+  [['--max-batch-tokens', '1.5'], '--max-batch-tokens'],
+  [['--max-num-seqs', '257'], '--max-num-seqs'],
+  [['--dtype', 'int3'], '--dtype'],
+  [['--kv-cache-dtype', 'x'], '--kv-cache-dtype'],
+  [['--kv-cache-memory', 'lots'], '--kv-cache-memory'],
+  [['--chat-template-kwargs', '[]'], '--chat-template-kwargs'],
+  [['--block-size', '24'], '--block-size'],
+  [['--transport', 'http3'], '--transport'],
+  [['one', 'two'], 'one, two'],
+])('%j ends with 2 and one sentence', async (args, named) => {
+  const { code, stdout, stderr } = await runCommand(...args)
+  expect(code).toBe(2)
+  expect(stdout).toBe('')
+  oneSentence(stderr)
+  expect(stderr).toContain(named)
+})
+
+test('--help names every option of the table, and nothing hidden', async () => {
+  const { code, stdout, stderr } = await runCommand('--help')
+  expect(code).toBe(0)
+  expect(stderr).toBe('')
+  for (const flag of ['--port', '--dtype', 'continuous-batching', '--kv-cache-memory', '--max-batch-tokens', '--max-model-len'])
+    expect(stdout).toContain(flag)
+  expect(stdout).not.toContain('stand-in')
+})
+
+test('--version prints the version', async () => {
+  const { code, stdout } = await runCommand('--version')
+  expect(code).toBe(0)
+  expect(stdout).toMatch(/^\d+\.\d+\.\d+\S*\n$/)
+})
+
+test.each([['./no/such/folder'], ['no-org/no-such-model'], ['/dev/null']])(
+  'a model that cannot be served, %s, ends with 1 and a sentence',
+  async (model) => {
+    const { code, stderr } = await runCommand(model, '--port', '0')
+    expect(code).toBe(1)
+    expect(stderr).toMatch(/^tfserve: error: .+/m)
+    expect(stderr).not.toMatch(/\n\s+at /)
+  },
+)
+
+test('a port that is taken', async () => {
+  const other = createServer().listen(0, '127.0.0.1')
+  await new Promise((resolve) => other.once('listening', resolve))
+  try {
+    const { port } = other.address() as AddressInfo
+    for (const transport of ['uws', 'node']) {
+      const { code, stderr } = await runCommand('--port', String(port), '--host', '127.0.0.1', '--transport', transport)
+      expect(code).toBe(1)
+      expect(stderr).toContain(String(port))
+      expect(stderr).not.toMatch(/\n\s+at /)
+    }
+  } finally {
+    other.close()
+  }
+})
