@@ -25,7 +25,9 @@ const bodySchema = z.strictObject({
   max_tokens: outputTokens.nullish(),
   max_completion_tokens: outputTokens.nullish(),
   n: z.int().min(1).max(maxChoices).nullish(),
-  stop: z.union([stopString, z.array(stopString).max(maxStops)], { error: `must be a string or an array of up to ${maxStops} strings` }).nullish(),
+  stop: z
+    .union([stopString, z.array(stopString).max(maxStops)], { error: `must be a string or an array of up to ${maxStops} strings` })
+    .nullish(),
   seed: z.int().nullish(),
   presence_penalty: z.number().min(-2).max(2).nullish(),
   frequency_penalty: z.number().min(-2).max(2).nullish(),
@@ -48,7 +50,9 @@ const bodySchema = z.strictObject({
   min_tokens: z.int().min(0).max(tokenLimit).nullish(),
   ignore_eos: z.boolean().nullish(),
   skip_special_tokens: z.boolean().nullish(),
-  generation_config: z.union([z.string(), z.record(z.string(), z.unknown())], { error: 'must be a JSON object or the JSON text of one' }).nullish(),
+  generation_config: z
+    .union([z.string(), z.record(z.string(), z.unknown())], { error: 'must be a JSON object or the JSON text of one' })
+    .nullish(),
   chat_template_kwargs: z.record(z.string(), z.unknown()).nullish(),
   priority: z.int().min(-1_000_000).max(1_000_000).nullish(),
   cache_salt: z.string().min(1).max(256).nullish(),

@@ -9,6 +9,7 @@ export type ServerErrorCode =
   | 'model_pinned'
   | 'model_not_found'
   | 'not_found'
+  | 'foreign_origin'
   | 'method_not_allowed'
   | 'body_too_large'
   | 'server_busy'
@@ -56,6 +57,12 @@ export const errorTable: Readonly<Record<AnyErrorCode, ErrorRow>> = {
   },
   model_not_found: { status: 404, type: invalid, code: 'model_not_found', message: 'The model does not exist.' },
   not_found: { status: 404, type: invalid, code: 'not_found', message: 'Not Found' },
+  foreign_origin: {
+    status: 403,
+    type: invalid,
+    code: 'foreign_origin',
+    message: 'Pages of other origins may not use this server unless it runs with --enable-cors.',
+  },
   method_not_allowed: { status: 405, type: invalid, code: 'method_not_allowed', message: 'Method Not Allowed' },
   body_too_large: { status: 413, type: invalid, code: 'body_too_large', message: 'The request body is too large.' },
   queue_full: {
@@ -117,7 +124,8 @@ export class ApiError extends Error {
 /** Any thrown value as an ApiError; what was not foreseen becomes an internal_error without its inner message. */
 export function toApiError(error: unknown): ApiError {
   if (error instanceof ApiError) return error
-  if (error instanceof RequestError) return new ApiError(Object.hasOwn(errorTable, error.code) ? error.code : 'internal_error', error.message, error.param)
+  if (error instanceof RequestError)
+    return new ApiError(Object.hasOwn(errorTable, error.code) ? error.code : 'internal_error', error.message, error.param)
   return new ApiError('internal_error')
 }
 

@@ -69,15 +69,28 @@ export function withoutNeutral(fields: Record<string, unknown>): Record<string, 
   return kept
 }
 
-const tokenId = z.int().min(0).max(2 ** 31 - 1)
-const tokenCount = z.int().min(1).max(2 ** 31 - 1)
-const tokenMinimum = z.int().min(0).max(2 ** 31 - 1)
+const tokenId = z
+  .int()
+  .min(0)
+  .max(2 ** 31 - 1)
+const tokenCount = z
+  .int()
+  .min(1)
+  .max(2 ** 31 - 1)
+const tokenMinimum = z
+  .int()
+  .min(0)
+  .max(2 ** 31 - 1)
 
 /** GenerationConfig's fields that a request may carry, at its top level or in `generation_config`, with their ranges. */
 export const generationFields = {
   do_sample: z.boolean().nullish(),
   temperature: z.number().min(0).max(100).nullish(),
-  top_k: z.int().min(-1).max(2 ** 31 - 1).nullish(),
+  top_k: z
+    .int()
+    .min(-1)
+    .max(2 ** 31 - 1)
+    .nullish(),
   top_p: z.number().gt(0).max(1).nullish(),
   min_p: z.number().min(0).max(1).nullish(),
   typical_p: z.number().gt(0).max(1).nullish(),

@@ -16,7 +16,11 @@ export function issueError(error: z.ZodError, prefix: readonly PropertyKey[] = [
   if (issue.code === 'unrecognized_keys') {
     // the wording of transformers serve: a Python set
     const names = issue.keys.slice(0, 8).map((key) => `'${key.slice(0, 64)}'`)
-    return new ApiError('unexpected_fields', `Unexpected fields in the request: {${names.join(', ')}}`, fieldPath([...path, issue.keys[0] ?? '']))
+    return new ApiError(
+      'unexpected_fields',
+      `Unexpected fields in the request: {${names.join(', ')}}`,
+      fieldPath([...path, issue.keys[0] ?? '']),
+    )
   }
   const param = fieldPath(path)
   return new ApiError('invalid_request', param ? `\`${param}\`: ${issue.message}` : issue.message, param || null)

@@ -21,7 +21,8 @@ function checkShape(bytes: Uint8Array): void {
       case 0x7b:
       case 0x5b:
         nodes++
-        if (++depth > maxJsonDepth) throw new ApiError('invalid_request', `The request body is nested more than ${maxJsonDepth} levels deep.`)
+        if (++depth > maxJsonDepth)
+          throw new ApiError('invalid_request', `The request body is nested more than ${maxJsonDepth} levels deep.`)
         break
       case 0x7d:
       case 0x5d:

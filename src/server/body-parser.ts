@@ -4,13 +4,12 @@ import { Worker } from 'node:worker_threads'
 import { parseChatBody, type ChatRequest } from '../protocol/chat-schema.js'
 import { ApiError, type AnyErrorCode } from '../protocol/errors.js'
 
-/** Bodies above this are parsed in a thread of their own, so that streams of others do not stop meanwhile. */
-export const inlineBodyLimit = 1 << 20
+/** Bytes; bodies above this are parsed in a thread of their own, so that streams of others do not stop meanwhile. */
+export const inlineBodyLimit = 128 << 10
 
 /** What the thread answers. */
 export type ParseAnswer =
-  | { id: number; request: ChatRequest }
-  | { id: number; error: { code: AnyErrorCode; message: string; param: string | null } }
+  { id: number; request: ChatRequest } | { id: number; error: { code: AnyErrorCode; message: string; param: string | null } }
 
 export interface ParseTask {
   id: number

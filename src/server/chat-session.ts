@@ -42,7 +42,7 @@ export class ChatSession implements LiveChat {
   /** Starts the generation; the rest follows from its deltas. Never rejects. */
   async run(): Promise<void> {
     const { context, exchange } = this.call
-    if (exchange.closed) return
+    if (exchange.closed) return this.#stop('client_gone')
     if (context.draining) return this.#refuse(new ApiError('shutting_down'))
     if (!context.chats.anyWorking) context.stall.progress()
     context.chats.add(this)

@@ -22,7 +22,11 @@ export function corsHeaders(exchange: HttpExchange): Headers {
 
 /** Whether a browser asks what it may send. */
 export function isPreflight(exchange: HttpExchange): boolean {
-  return exchange.method === 'OPTIONS' && exchange.header('origin') !== undefined && exchange.header('access-control-request-method') !== undefined
+  return (
+    exchange.method === 'OPTIONS' &&
+    exchange.header('origin') !== undefined &&
+    exchange.header('access-control-request-method') !== undefined
+  )
 }
 
 /** The answer to a preflight, beside `corsHeaders`. */
@@ -33,5 +37,25 @@ export function preflightHeaders(exchange: HttpExchange): Headers {
     'access-control-max-age': '600',
     ...(wanted === undefined ? {} : { 'access-control-allow-headers': wanted }),
     vary: 'Origin, Access-Control-Request-Method, Access-Control-Request-Headers',
+  }
+}
+
+const loopbackNames = new Set(['localhost', '127.0.0.1', '[::1]'])
+
+export function isLoopback(host: string): boolean {
+  return loopbackNames.has(host) || host === '::1' || host.startsWith('127.')
+}
+
+/**
+ * Whether a page of a foreign origin sends this. A name that is made to resolve to 127.0.0.1 lets a page reach a server that
+ * listens on the local machine only; a browser cannot be made to hide the page's origin from a POST.
+ */
+export function isForeignPage(exchange: HttpExchange): boolean {
+  const origin = exchange.header('origin')
+  if (origin === undefined) return false
+  try {
+    return !isLoopback(new URL(origin).hostname)
+  } catch {
+    return true
   }
 }

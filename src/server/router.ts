@@ -1,6 +1,6 @@
 import { ApiError, toApiError } from '../protocol/errors.js'
 import type { Call } from './call.js'
-import { isPreflight, preflightHeaders } from './cors.js'
+import { isForeignPage, isLoopback, isPreflight, preflightHeaders } from './cors.js'
 import { chatCompletions } from './routes/chat-completions.js'
 import { health } from './routes/health.js'
 import { loadModel } from './routes/load-model.js'
@@ -27,7 +27,9 @@ const routes: readonly Route[] = [
 ]
 
 function findRoute(path: string): Route | undefined {
-  return routes.find((route) => (route.path.endsWith('/') ? path.startsWith(route.path) && path.length > route.path.length : path === route.path))
+  return routes.find((route) =>
+    route.path.endsWith('/') ? path.startsWith(route.path) && path.length > route.path.length : path === route.path,
+  )
 }
 
 function allowedMethods({ handlers }: Route): string {
@@ -43,7 +45,10 @@ async function handle(call: Call, handler: RouteHandler, rest: string): Promise<
     if (error instanceof ClientGoneError) return
     const apiError = toApiError(error)
     if (apiError.code === 'internal_error') {
-      call.context.options.log('error', `${call.exchange.method} ${call.exchange.path}: ${error instanceof Error ? error.stack : String(error)}`)
+      call.context.options.log(
+        'error',
+        `${call.exchange.method} ${call.exchange.path}: ${error instanceof Error ? error.stack : String(error)}`,
+      )
     }
     call.fail(apiError)
   }
@@ -59,6 +64,9 @@ export function dispatch(call: Call): void {
   if (!route) return call.fail(new ApiError('not_found'))
   const handler = route.handlers[exchange.method === 'HEAD' ? 'GET' : exchange.method]
   if (!handler) return call.fail(new ApiError('method_not_allowed'), { allow: allowedMethods(route) })
+  if (exchange.method === 'POST' && !context.options.enableCors && isLoopback(context.options.host) && isForeignPage(exchange)) {
+    return call.fail(new ApiError('foreign_origin'))
+  }
   if (context.draining && exchange.method === 'POST') return call.fail(new ApiError('shutting_down'), { connection: 'close' })
   void handle(call, handler, exchange.path.slice(route.path.length))
 }

@@ -29,7 +29,10 @@ export interface ServedModel {
   info(): ServedModelName
   /** Further names that clients may use for it. */
   readonly aliases: readonly string[]
-  /** The model, ready for work. Rejects at once with a RequestError `model_loading` or `model_crashed` when it is not. */
+  /**
+   * The model, ready for work. Where it is not, the request may wait within bounds; rejects with a RequestError
+   * `model_loading`, `model_crashed` or `shutting_down`.
+   */
   get(): Promise<TextModel>
   state(): ServedModelState
   health(): { ok: boolean; reason?: string }

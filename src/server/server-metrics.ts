@@ -20,7 +20,15 @@ export class ServerMetrics {
   readonly betweenTokens = new Histogram('tfserve_inter_token_latency_seconds', 'Between tokens of one choice.', betweenTokensBounds)
 
   render(): string {
-    const parts = [this.requests, this.responses, this.promptTokens, this.cachedTokens, this.outputTokens, this.firstToken, this.betweenTokens]
+    const parts = [
+      this.requests,
+      this.responses,
+      this.promptTokens,
+      this.cachedTokens,
+      this.outputTokens,
+      this.firstToken,
+      this.betweenTokens,
+    ]
     return parts.map((part) => part.render()).join('')
   }
 }

@@ -81,10 +81,13 @@ export async function startServer(serverOptions: ServerOptions): Promise<Running
     },
     (sentence) => options.log('info', sentence),
   )
-  const ticker = setInterval(() => {
-    context.chats.tick(performance.now())
-    context.stall.tick()
-  }, Math.min(tickMs, options.keepAliveMs, options.stallTimeoutMs / 4, options.slowReaderTimeoutMs / 2))
+  const ticker = setInterval(
+    () => {
+      context.chats.tick(performance.now())
+      context.stall.tick()
+    },
+    Math.min(tickMs, options.keepAliveMs, options.stallTimeoutMs / 4, options.slowReaderTimeoutMs / 2),
+  )
 
   return {
     port: transport.port,

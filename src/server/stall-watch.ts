@@ -24,7 +24,8 @@ export class StallWatch {
 
   /** Called about once a second: a long prompt brings steps but no deltas, so the engine is asked. */
   tick(): void {
-    if (!this.chats.anyWorking) return this.progress()
+    // a model that is not there is another matter, and asking for it could start a load
+    if (!this.chats.anyWorking || this.model.state().phase !== 'ready') return this.progress()
     if (!this.#asking && performance.now() - this.#lastProgress > Math.min(2000, this.timeoutMs / 4)) void this.#ask()
   }
 

@@ -39,7 +39,11 @@ describe('chunks', () => {
     const finish = new ChatChunks(head, 'finish')
     expect(parsed(finish.role(0))).toEqual({ ...shared, choices: [{ delta: { role: 'assistant' }, index: 0 }] })
     expect(parsed(finish.finish(0, 'length'))).toEqual({ ...shared, choices: [{ delta: {}, finish_reason: 'length', index: 0 }] })
-    expect(parsed(finish.finish(1, 'stop', usage))).toEqual({ ...shared, choices: [{ delta: {}, finish_reason: 'stop', index: 1 }], usage: counted })
+    expect(parsed(finish.finish(1, 'stop', usage))).toEqual({
+      ...shared,
+      choices: [{ delta: {}, finish_reason: 'stop', index: 1 }],
+      usage: counted,
+    })
     expect(finish.done(usage)).toBe('data: [DONE]\n\n')
     const own = new ChatChunks(head, 'chunk')
     expect(parsed(own.finish(1, 'stop', usage))).not.toHaveProperty('usage')
@@ -52,7 +56,9 @@ describe('chunks', () => {
   })
 
   test('logprobs', () => {
-    const logprobs: TokenLogprob[] = [{ token: 'é', logprob: -1, bytes: [195, 169], top_logprobs: [{ token: 'x', logprob: -2, bytes: [120] }] }]
+    const logprobs: TokenLogprob[] = [
+      { token: 'é', logprob: -1, bytes: [195, 169], top_logprobs: [{ token: 'x', logprob: -2, bytes: [120] }] },
+    ]
     expect(parsed(new ChatChunks(head, 'none').content(0, 'é', logprobs))).toMatchObject({ choices: [{ logprobs: { content: logprobs } }] })
   })
 })
@@ -91,7 +97,10 @@ describe('errors', () => {
 
   test('what was not foreseen says nothing of its inside', () => {
     expect(toApiError(new TypeError('secret'))).toMatchObject({ code: 'internal_error', message: 'Internal Server Error' })
-    expect(toApiError(new RequestError('context_length_exceeded', 'too long', 'messages'))).toMatchObject({ status: 400, param: 'messages' })
+    expect(toApiError(new RequestError('context_length_exceeded', 'too long', 'messages'))).toMatchObject({
+      status: 400,
+      param: 'messages',
+    })
     expect(toApiError(new RequestError('toString' as never, 'x')).status).toBe(500)
   })
 })

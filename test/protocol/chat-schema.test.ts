@@ -23,7 +23,16 @@ describe('what a body means', () => {
   test('null is as good as absent, for every field', () => {
     const nulls = Object.fromEntries(acceptedFields.map((name) => [name, null]))
     expect(read(nulls)).toEqual(read())
-    const extensions = ['top_k', 'min_p', 'typical_p', 'repetition_penalty', 'no_repeat_ngram_size', 'bad_words_ids', 'min_new_tokens', 'min_tokens']
+    const extensions = [
+      'top_k',
+      'min_p',
+      'typical_p',
+      'repetition_penalty',
+      'no_repeat_ngram_size',
+      'bad_words_ids',
+      'min_new_tokens',
+      'min_tokens',
+    ]
     const more = ['ignore_eos', 'do_sample', 'skip_special_tokens', 'eos_token_id', 'priority', 'cache_salt', 'num_beams', 'guidance_scale']
     expect(read(Object.fromEntries([...extensions, ...more].map((name) => [name, null])))).toEqual(read())
   })
@@ -65,15 +74,33 @@ describe('what a body means', () => {
   })
 
   test('generation_config: JSON text as `transformers chat` sends it, or an object', () => {
-    const config = { do_sample: true, max_new_tokens: 256, num_beams: 1, guidance_scale: null, top_k: null, transformers_version: '5.23.0', cache_implementation: 'x' }
+    const config = {
+      do_sample: true,
+      max_new_tokens: 256,
+      num_beams: 1,
+      guidance_scale: null,
+      top_k: null,
+      transformers_version: '5.23.0',
+      cache_implementation: 'x',
+    }
     const wanted = { do_sample: true, max_new_tokens: 256, transformers_version: '5.23.0', cache_implementation: 'x' }
     expect(read({ generation_config: JSON.stringify(config) }).generate.generationConfig).toEqual(wanted)
     expect(read({ generation_config: config }).generate.generationConfig).toEqual(wanted)
   })
 
   test('fields that change nothing are taken, neutral values of what we do not do too', () => {
-    const harmless = { user: 'u', store: true, metadata: { a: 'b' }, service_tier: 'auto', parallel_tool_calls: false, prediction: {}, verbosity: 'low' }
-    expect(read({ ...harmless, tool_choice: 'auto', function_call: 'none', response_format: { type: 'text' }, modalities: ['text'] })).toEqual(read())
+    const harmless = {
+      user: 'u',
+      store: true,
+      metadata: { a: 'b' },
+      service_tier: 'auto',
+      parallel_tool_calls: false,
+      prediction: {},
+      verbosity: 'low',
+    }
+    expect(
+      read({ ...harmless, tool_choice: 'auto', function_call: 'none', response_format: { type: 'text' }, modalities: ['text'] }),
+    ).toEqual(read())
     expect(read({ num_beams: 1, guidance_scale: 1, num_return_sequences: 1, penalty_alpha: 0 })).toEqual(read())
   })
 
@@ -94,8 +121,14 @@ describe('messages as a template sees them', () => {
   const converted = (...given: object[]) => readChatRequest({ messages: given }).generate.input.messages
 
   test('content: text, parts joined with a space, nothing as an empty text', () => {
-    const parts = [{ type: 'text', text: 'a' }, { type: 'input_text', text: 'b' }, { type: 'output_text', text: 'c' }]
-    expect(converted({ role: 'user', content: parts }, { role: 'user', content: null }, { role: 'user' }, { role: 'user', content: [] })).toEqual([
+    const parts = [
+      { type: 'text', text: 'a' },
+      { type: 'input_text', text: 'b' },
+      { type: 'output_text', text: 'c' },
+    ]
+    expect(
+      converted({ role: 'user', content: parts }, { role: 'user', content: null }, { role: 'user' }, { role: 'user', content: [] }),
+    ).toEqual([
       { role: 'user', content: 'a b c' },
       { role: 'user', content: '' },
       { role: 'user', content: '' },
@@ -107,12 +140,18 @@ describe('messages as a template sees them', () => {
     expect(converted({ role: 'assistant', content: 'x', name: 'n', reasoning_content: 'r', refusal: null, tool_calls: null })).toEqual([
       { role: 'assistant', content: 'x', name: 'n', reasoning_content: 'r' },
     ])
-    expect(converted({ role: 'tool', content: '5', tool_call_id: 'c', tool_calls: [] })).toEqual([{ role: 'tool', content: '5', tool_call_id: 'c' }])
+    expect(converted({ role: 'tool', content: '5', tool_call_id: 'c', tool_calls: [] })).toEqual([
+      { role: 'tool', content: '5', tool_call_id: 'c' },
+    ])
   })
 
   test('tool arguments become objects; what is no JSON object stays text', () => {
     const call = (args: unknown) => ({ id: 'c', type: 'function', function: { name: 'f', arguments: args } })
-    const [message] = converted({ role: 'assistant', content: 'x', tool_calls: [call('{"a":1}'), call('{"a":'), call('[1]'), call({ b: 2 })] })
+    const [message] = converted({
+      role: 'assistant',
+      content: 'x',
+      tool_calls: [call('{"a":1}'), call('{"a":'), call('[1]'), call({ b: 2 })],
+    })
     expect(message).toEqual({ role: 'assistant', content: 'x', tool_calls: [call({ a: 1 }), call('{"a":'), call('[1]'), call({ b: 2 })] })
   })
 

@@ -4,9 +4,12 @@ import { maxJsonDepth, maxJsonNodes, parseInnerJson, parseJson, parseJsonObject 
 const parse = (text: string) => parseJson(Buffer.from(text))
 
 describe('JSON from outside', () => {
-  test.each(['{}', '[1,"a",null]', '{"a":"\\\\","b":"[[[{{{"}', '{"a":"\\"[\\\\\\""}', '"x"', '12'])('%s is read as JSON.parse reads it', (text) => {
-    expect(parse(text)).toEqual(JSON.parse(text))
-  })
+  test.each(['{}', '[1,"a",null]', '{"a":"\\\\","b":"[[[{{{"}', '{"a":"\\"[\\\\\\""}', '"x"', '12'])(
+    '%s is read as JSON.parse reads it',
+    (text) => {
+      expect(parse(text)).toEqual(JSON.parse(text))
+    },
+  )
 
   test('depth is bounded, brackets in texts do not count', () => {
     const nested = (depth: number) => '['.repeat(depth) + ']'.repeat(depth)
@@ -20,12 +23,17 @@ describe('JSON from outside', () => {
     expect(() => parse(`[${'1,'.repeat(maxJsonNodes)}1]`)).toThrow(/values/)
   })
 
-  test.each(['', '{', '{"a":}', 'nope', '"open', '{"a":1}}', '\u0000', '[1,]', "{'a':1}"])('%j is not JSON, and the error says so briefly', (text) => {
-    expect(() => parse(text)).toThrow(expect.objectContaining({ code: 'invalid_json' }))
-  })
+  test.each(['', '{', '{"a":}', 'nope', '"open', '{"a":1}}', '\u0000', '[1,]', "{'a':1}"])(
+    '%j is not JSON, and the error says so briefly',
+    (text) => {
+      expect(() => parse(text)).toThrow(expect.objectContaining({ code: 'invalid_json' }))
+    },
+  )
 
   test('the error does not repeat the body', () => {
-    expect(() => parse('{"key": my-secret-value}')).toThrow(expect.objectContaining({ message: expect.not.stringContaining('secret') as string }))
+    expect(() => parse('{"key": my-secret-value}')).toThrow(
+      expect.objectContaining({ message: expect.not.stringContaining('secret') as string }),
+    )
   })
 
   test('a __proto__ key is refused, however it is written and wherever it is', () => {

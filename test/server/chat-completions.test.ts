@@ -31,7 +31,12 @@ describe.each(transports)('chat completions over %s', (transport) => {
     const parts = chunks(reply.text)
     expect(new Set(parts.map((part) => part.id)).size).toBe(1)
     expect(parts[0]?.choices).toEqual([{ delta: { role: 'assistant' }, index: 0 }])
-    expect(parts.slice(1, -1).map((part) => part.choices[0]?.delta.content).join('')).toBe(t.model.text)
+    expect(
+      parts
+        .slice(1, -1)
+        .map((part) => part.choices[0]?.delta.content)
+        .join(''),
+    ).toBe(t.model.text)
     expect(parts.slice(0, -1).every((part) => !part.usage && part.choices[0]?.finish_reason === undefined)).toBe(true)
     expect(parts.at(-1)).toMatchObject({ choices: [{ delta: {}, finish_reason: 'stop', index: 0 }], usage: { completion_tokens: 7 } })
     expect(parts[0]).toMatchObject({ object: 'chat.completion.chunk', model: 'test-org/fake@main', system_fingerprint: '' })
@@ -50,18 +55,26 @@ describe.each(transports)('chat completions over %s', (transport) => {
     expect(usage?.total_tokens).toBe((usage?.prompt_tokens ?? 0) + (usage?.completion_tokens ?? 0))
   })
 
-  test.each([{ max_tokens: 3 }, { max_completion_tokens: 3, max_tokens: 5 }, { max_new_tokens: 3 }])('stops at the limit: %j', async (limit) => {
-    await using t = await testServer(transport)
-    const whole = JSON.parse((await post(t.port, { messages: hello, ...limit })).text) as { choices: [{ finish_reason: string; message: { content: string } }] }
-    const parts = chunks((await post(t.port, { messages: hello, stream: true, ...limit })).text)
-    expect(whole.choices[0].finish_reason).toBe('length')
-    expect(parts.at(-1)?.choices[0]?.finish_reason).toBe('length')
-    expect(parts.map((part) => part.choices[0]?.delta.content ?? '').join('')).toBe(whole.choices[0].message.content)
-  })
+  test.each([{ max_tokens: 3 }, { max_completion_tokens: 3, max_tokens: 5 }, { max_new_tokens: 3 }])(
+    'stops at the limit: %j',
+    async (limit) => {
+      await using t = await testServer(transport)
+      const whole = JSON.parse((await post(t.port, { messages: hello, ...limit })).text) as {
+        choices: [{ finish_reason: string; message: { content: string } }]
+      }
+      const parts = chunks((await post(t.port, { messages: hello, stream: true, ...limit })).text)
+      expect(whole.choices[0].finish_reason).toBe('length')
+      expect(parts.at(-1)?.choices[0]?.finish_reason).toBe('length')
+      expect(parts.map((part) => part.choices[0]?.delta.content ?? '').join('')).toBe(whole.choices[0].message.content)
+    },
+  )
 
   test('several choices, each with its role, text and end', async () => {
     await using t = await testServer(transport)
-    const whole = JSON.parse((await post(t.port, { messages: hello, n: 3 })).text) as { choices: { index: number }[]; usage: { completion_tokens: number } }
+    const whole = JSON.parse((await post(t.port, { messages: hello, n: 3 })).text) as {
+      choices: { index: number }[]
+      usage: { completion_tokens: number }
+    }
     expect(whole.choices.map((choice) => choice.index)).toEqual([0, 1, 2])
     expect(whole.usage.completion_tokens).toBe(21)
     const parts = chunks((await post(t.port, { messages: hello, n: 3, stream: true })).text)
@@ -87,12 +100,15 @@ describe.each(transports)('chat completions over %s', (transport) => {
     expect(without.text).not.toContain('logprobs')
   })
 
-  test.each([undefined, null, '', 'test-org/fake', 'test-org/fake@main', 'short-name', 'dummy', 'tgi'])('model %j is the served one', async (model) => {
-    await using t = await testServer(transport)
-    const reply = await post(t.port, { messages: hello, model })
-    expect(reply.status).toBe(200)
-    expect(reply.text).toContain('"model":"test-org/fake@main"')
-  })
+  test.each([undefined, null, '', 'test-org/fake', 'test-org/fake@main', 'short-name', 'dummy', 'tgi'])(
+    'model %j is the served one',
+    async (model) => {
+      await using t = await testServer(transport)
+      const reply = await post(t.port, { messages: hello, model })
+      expect(reply.status).toBe(200)
+      expect(reply.text).toContain('"model":"test-org/fake@main"')
+    },
+  )
 
   test('another model is refused with the recorded text', async () => {
     await using t = await testServer(transport)
@@ -120,7 +136,9 @@ describe.each(transports)('chat completions over %s', (transport) => {
       expect([full.status, full.headers['retry-after']]).toEqual([429, '1'])
       const template = await ask(2)
       expect(template.status).toBe(400)
-      expect(JSON.parse(template.text)).toMatchObject({ error: { code: 'template_error', param: 'messages', message: 'roles must alternate' } })
+      expect(JSON.parse(template.text)).toMatchObject({
+        error: { code: 'template_error', param: 'messages', message: 'roles must alternate' },
+      })
       expect((await ask(3)).status).toBe(503)
       const broken = await ask(4)
       expect(broken.status).toBe(500)
@@ -136,7 +154,9 @@ describe.each(transports)('chat completions over %s', (transport) => {
     await new Promise((resolve) => setTimeout(resolve, 150))
     t.model.crash()
     const all = events((await stream).text)
-    expect(all.at(-1)).toEqual({ error: { message: 'The model process ended.', type: 'service_unavailable_error', param: null, code: 'model_crashed' } })
+    expect(all.at(-1)).toEqual({
+      error: { message: 'The model process ended.', type: 'service_unavailable_error', param: null, code: 'model_crashed' },
+    })
     expect(all).not.toContain('[DONE]')
     expect((await whole).status).toBe(503)
     expect((await post(t.port, { messages: hello })).status).toBe(200)

@@ -5,7 +5,8 @@ import { parseChatBody } from '../../src/protocol/chat-schema.js'
 import { post } from '../support/http-client.js'
 import { testServer, transports } from '../support/test-server.js'
 
-const large = (words: number, more: object = {}) => JSON.stringify({ messages: [{ role: 'user', content: 'word é "x" '.repeat(words) }], seed: 7, ...more })
+const large = (words: number, more: object = {}) =>
+  JSON.stringify({ messages: [{ role: 'user', content: 'word é "x" '.repeat(words) }], seed: 7, ...more })
 
 test('a large body is read as a small one is', async () => {
   const parser = new BodyParser()

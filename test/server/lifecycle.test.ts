@@ -19,7 +19,7 @@ describe.each(transports)('clients that come and go over %s', (transport) => {
   })
 
   test('a client that leaves before the model has accepted is aborted too', async () => {
-    let accept = () => undefined as void
+    let accept: () => void = () => undefined
     const accepted = new Promise<void>((resolve) => (accept = resolve))
     await using t = await testServer(transport, { onStart: () => accepted })
     const socket = openChat(t.port, { ...endless, stream: true })
@@ -47,6 +47,8 @@ describe.each(transports)('clients that come and go over %s', (transport) => {
     await using t = await testServer(transport, { pieces })
     const tokens = 4000
     const socket = openChat(t.port, { ...endless, max_tokens: tokens, stream: true })
+    let text = ''
+    socket.setEncoding('utf8').on('data', (piece: string) => (text += piece))
     await new Promise((resolve) => socket.once('data', resolve))
     socket.pause()
     await until(() => t.model.calls.pause > 0, 'paused')
@@ -57,8 +59,6 @@ describe.each(transports)('clients that come and go over %s', (transport) => {
     expect(outputs).toBeLessThan(tokens)
     // others are not held up
     expect((await post(t.port, { messages: hello, max_tokens: 3 })).status).toBe(200)
-    let text = ''
-    socket.setEncoding('utf8').on('data', (piece: string) => (text += piece))
     socket.resume()
     await until(() => text.includes('[DONE]'), 'the rest', 20_000)
     expect(t.model.calls.resume).toBeGreaterThan(0)
@@ -84,7 +84,11 @@ describe.each(transports)('clients that come and go over %s', (transport) => {
     t.model.stalled = false
     const { text } = await reply
     expect(text).toContain(': keep-alive\n\n')
-    expect(chunks(text).map((part) => part.choices[0]?.delta.content ?? '').join('')).toBe(t.model.text)
+    expect(
+      chunks(text)
+        .map((part) => part.choices[0]?.delta.content ?? '')
+        .join(''),
+    ).toBe(t.model.text)
   })
 
   test('a body over the limit is 413, announced or not, and the next request works', async () => {

@@ -17,7 +17,10 @@ class StagedModel implements ServedModel {
   info = () => ({ id: 'org/staged', revision: 'abc', created: 1.5 })
   state = () => this.#state
   health = () => ({ ok: true })
-  get = () => (this.#state.phase === 'ready' ? Promise.resolve(this.model) : Promise.reject(new RequestError('model_loading', 'The model is being loaded.')))
+  get = () =>
+    this.#state.phase === 'ready'
+      ? Promise.resolve(this.model)
+      : Promise.reject(new RequestError('model_loading', 'The model is being loaded.'))
   onChange(listener: (state: ServedModelState) => void) {
     this.#listeners.add(listener)
     return () => void this.#listeners.delete(listener)
@@ -75,12 +78,16 @@ describe.each(transports)('routes over %s', (transport) => {
 
   test('x-request-id: echoed when it can be, else made', async () => {
     await using t = await testServer(transport)
-    const id = async (sent?: string) => (await request(t.port, 'GET', '/health', undefined, sent === undefined ? {} : { 'x-request-id': sent })).headers['x-request-id']
+    const id = async (sent?: string) =>
+      (await request(t.port, 'GET', '/health', undefined, sent === undefined ? {} : { 'x-request-id': sent })).headers['x-request-id']
     expect(await id('my-id_1:2/3')).toBe('my-id_1:2/3')
     expect(await id()).toMatch(/^[0-9a-f-]{36}$/)
     expect(await id('a b')).toMatch(/^[0-9a-f-]{36}$/)
     expect(await id('x'.repeat(201))).toMatch(/^[0-9a-f-]{36}$/)
-    for (const [method, path] of [['GET', '/nope'], ['PUT', '/health']] as const) {
+    for (const [method, path] of [
+      ['GET', '/nope'],
+      ['PUT', '/health'],
+    ] as const) {
       expect((await request(t.port, method, path, undefined, { 'x-request-id': 'on-errors' })).headers['x-request-id']).toBe('on-errors')
     }
     const chat = await post(t.port, { messages: hello }, { 'x-request-id': 'twice' })
@@ -121,8 +128,13 @@ describe.each(transports)('routes over %s', (transport) => {
   test('load_model: ready at once, on the way, another model, bad bodies', async () => {
     const model = new StagedModel()
     const server = await startServer({ port: 0, model, transport })
-    const load = (body: object | string) => request(server.port, 'POST', '/load_model', typeof body === 'string' ? body : JSON.stringify(body))
-    const lines = (text: string) => text.split('\n\n').filter(Boolean).map((line) => json(line.slice(6)))
+    const load = (body: object | string) =>
+      request(server.port, 'POST', '/load_model', typeof body === 'string' ? body : JSON.stringify(body))
+    const lines = (text: string) =>
+      text
+        .split('\n\n')
+        .filter(Boolean)
+        .map((line) => json(line.slice(6)))
     const name = 'org/staged@abc'
 
     const waiting = load({ model: 'org/staged' })
@@ -157,7 +169,14 @@ describe.each(transports)('routes over %s', (transport) => {
     await post(t.port, { messages: [] })
     const { text, headers } = await request(t.port, 'GET', '/metrics')
     expect(headers['content-type']).toBe('text/plain; version=0.0.4; charset=utf-8')
-    const value = (line: string) => Number(text.split('\n').find((l) => l.startsWith(`${line} `))?.split(' ').at(-1))
+    const value = (line: string) =>
+      Number(
+        text
+          .split('\n')
+          .find((l) => l.startsWith(`${line} `))
+          ?.split(' ')
+          .at(-1),
+      )
     expect(value('tfserve_requests_total{outcome="stop"}')).toBe(1)
     expect(value('tfserve_requests_total{outcome="length"}')).toBe(1)
     expect(value('tfserve_requests_total{outcome="refused"}')).toBe(1)
@@ -188,7 +207,11 @@ describe.each(transports)('routes over %s', (transport) => {
   })
 
   test('CORS only when enabled', async () => {
-    const ask = { origin: 'http://a.example', 'access-control-request-method': 'POST', 'access-control-request-headers': 'content-type,authorization' }
+    const ask = {
+      origin: 'http://a.example',
+      'access-control-request-method': 'POST',
+      'access-control-request-headers': 'content-type,authorization',
+    }
     await using off = await testServer(transport)
     expect((await request(off.port, 'OPTIONS', '/health', undefined, ask)).status).toBe(405)
     expect((await request(off.port, 'GET', '/health', undefined, ask)).headers['access-control-allow-origin']).toBeUndefined()
@@ -203,6 +226,19 @@ describe.each(transports)('routes over %s', (transport) => {
     })
     const simple = await request(on.port, 'GET', '/health', undefined, { origin: 'http://a.example' })
     expect(simple.headers).toMatchObject({ 'access-control-allow-origin': 'http://a.example', vary: 'Origin' })
+  })
+
+  test('a page of another origin cannot use a server of the local machine', async () => {
+    await using t = await testServer(transport)
+    for (const origin of ['http://evil.example', 'null', 'http://localhost.evil.example:8000', 'nonsense']) {
+      const reply = await post(t.port, { messages: hello }, { origin })
+      expect([origin, reply.status, (json(reply.text) as { error: { code: string } }).error.code]).toEqual([origin, 403, 'foreign_origin'])
+    }
+    for (const origin of ['http://localhost:3000', 'http://127.0.0.1:8000', 'http://[::1]:8000']) {
+      expect((await post(t.port, { messages: hello }, { origin })).status).toBe(200)
+    }
+    await using open = await testServer(transport, {}, { enableCors: true })
+    expect((await post(open.port, { messages: hello }, { origin: 'http://a.example' })).status).toBe(200)
   })
 
   test('listens on localhost, and says so when the port is taken', async () => {

@@ -16,11 +16,14 @@ export function request(
   headers: Record<string, string> = {},
 ): Promise<Reply> {
   return new Promise((resolve, reject) => {
-    const type: Record<string, string> = body === undefined ? {} : { 'content-type': 'application/json', 'content-length': String(Buffer.byteLength(body)) }
+    const type: Record<string, string> =
+      body === undefined ? {} : { 'content-type': 'application/json', 'content-length': String(Buffer.byteLength(body)) }
     const outgoing = http.request({ host: '127.0.0.1', port, method, path, agent: false, headers: { ...type, ...headers } }, (incoming) => {
       const chunks: Buffer[] = []
       incoming.on('data', (chunk: Buffer) => chunks.push(chunk))
-      incoming.on('end', () => resolve({ status: incoming.statusCode ?? 0, headers: incoming.headers, text: Buffer.concat(chunks).toString() }))
+      incoming.on('end', () =>
+        resolve({ status: incoming.statusCode ?? 0, headers: incoming.headers, text: Buffer.concat(chunks).toString() }),
+      )
       incoming.on('error', reject)
     })
     outgoing.on('error', reject)
@@ -58,7 +61,13 @@ export function chunks(text: string): ChatEvent[] {
 }
 
 export function post(port: number, body: unknown, headers: Record<string, string> = {}): Promise<Reply> {
-  return request(port, 'POST', '/v1/chat/completions', typeof body === 'string' || body instanceof Uint8Array ? body : JSON.stringify(body), headers)
+  return request(
+    port,
+    'POST',
+    '/v1/chat/completions',
+    typeof body === 'string' || body instanceof Uint8Array ? body : JSON.stringify(body),
+    headers,
+  )
 }
 
 /** A chat request over a bare socket, for clients that read slowly or leave. */

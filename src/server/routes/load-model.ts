@@ -40,7 +40,7 @@ export async function loadModel(call: Call): Promise<void> {
     return
   }
   const name = canonicalName(info)
-  let stopListening = () => undefined as void
+  let stopListening: () => void = () => undefined
   let waited = false
   const show = (state: ServedModelState) => {
     const shown = stateEvent(name, state, waited)

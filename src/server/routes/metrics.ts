@@ -7,6 +7,8 @@ import type { ServedModel } from '../served-model.js'
 const patienceMs = 1000
 
 async function engineStats(model: ServedModel): Promise<EngineStats | undefined> {
+  // to ask for a model that is not there could start a load
+  if (model.state().phase !== 'ready') return undefined
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<undefined>((resolve) => {
     timer = setTimeout(() => resolve(undefined), patienceMs)

@@ -45,9 +45,13 @@ const packageRoot = new URL('../../../', import.meta.url)
 /** Platform, processor and Node's module version: a uWebSockets binary fits exactly one such triple. */
 export const uwsKey = `${process.platform}-${process.arch}-${process.versions.modules}`
 
+// Node's limit on a request's headers; uWebSockets' own (4 KiB) is less than the cookies that collect on localhost
+const headerBytes = 16_384
+
 /** Loads the binary that the install script fetched. @returns a sentence that says why there is none, where there is none */
 export function loadUws(): Uws | string {
   const path = fileURLToPath(new URL(`vendor/uws/${uwsKey}/uws.node`, packageRoot))
+  process.env.UWS_HTTP_MAX_HEADERS_SIZE ??= String(headerBytes)
   try {
     return createRequire(import.meta.url)(path) as Uws
   } catch (error) {

@@ -1,0 +1,181 @@
+import { connect } from 'node:net'
+import { networkInterfaces } from 'node:os'
+import { describe, expect, test } from 'vitest'
+import { openTransport } from '../../src/server/transport/open.js'
+import { BodyTooLargeError, type ExchangeHandler, type HttpExchange, type Transport } from '../../src/server/transport/types.js'
+import { request, sleep, until } from '../support/http-client.js'
+import { transports } from '../support/test-server.js'
+
+const limit = 1000
+
+async function opened(kind: 'uws' | 'node', handler: ExchangeHandler, bodyBudget = 10_000): Promise<Transport & AsyncDisposable> {
+  const transport = await openTransport(kind, { addresses: ['127.0.0.1', '::1'], port: 0, bodyBudget, handler }, () => undefined)
+  return { ...transport, [Symbol.asyncDispose]: () => transport.close() }
+}
+
+/** Sends bytes over a socket and gathers the answer until the condition holds. */
+async function raw(port: number, bytes: string, enough: (text: string) => boolean): Promise<string> {
+  const socket = connect(port, '127.0.0.1')
+  let text = ''
+  socket.setEncoding('utf8').on('data', (piece: string) => (text += piece))
+  socket.on('error', () => undefined)
+  socket.write(bytes)
+  await until(() => enough(text), `an answer, not ${JSON.stringify(text)}`)
+  socket.destroy()
+  return text
+}
+
+const echo: ExchangeHandler = (exchange) => {
+  const { method, path, query } = exchange
+  const header = exchange.header('x-test') ?? null
+  exchange.readBody(limit).then(
+    (body) =>
+      exchange.send(
+        200,
+        { 'content-type': 'application/json' },
+        JSON.stringify({ method, path, query, header, body: Buffer.from(body).toString() }),
+      ),
+    (error: unknown) => exchange.send(error instanceof BodyTooLargeError ? 413 : 500, {}, String(error)),
+  )
+}
+
+describe.each(transports)('the transport %s', (kind) => {
+  test('hands over method, path, query, headers and body as sent', async () => {
+    await using transport = await opened(kind, echo)
+    const reply = await request(transport.port, 'POST', '/a%2Fb/c?d=%20e', 'héllo', { 'X-Test': 'a value' })
+    expect(JSON.parse(reply.text)).toEqual({ method: 'POST', path: '/a%2Fb/c', query: 'd=%20e', header: 'a value', body: 'héllo' })
+    expect(reply.headers.date).toBeDefined()
+    const get = await request(transport.port, 'GET', '/')
+    expect(JSON.parse(get.text)).toEqual({ method: 'GET', path: '/', query: '', header: null, body: '' })
+  })
+
+  test('takes long headers', async () => {
+    await using transport = await opened(kind, echo)
+    const long = 'x'.repeat(10_000)
+    expect((await request(transport.port, 'GET', '/', undefined, { 'x-test': long })).text).toContain(long)
+  })
+
+  test('takes chunked bodies and keeps the connection', async () => {
+    await using transport = await opened(kind, echo)
+    const head = 'POST /x HTTP/1.1\r\nhost: x\r\n'
+    const chunked = `${head}transfer-encoding: chunked\r\n\r\n2\r\nab\r\n3\r\ncde\r\n0\r\n\r\n`
+    const text = await raw(transport.port, chunked, (t) => t.endsWith('}'))
+    expect(text).toContain('"body":"abcde"')
+    const socket = connect(transport.port, '127.0.0.1')
+    let answers = ''
+    socket.setEncoding('utf8').on('data', (piece: string) => (answers += piece))
+    for (let i = 1; i <= 5; i++) {
+      socket.write(`${head}content-length: 1\r\n\r\n${i}`)
+      await until(() => answers.includes(`"body":"${i}"`), `answer ${i}`)
+    }
+    socket.destroy()
+  })
+
+  test('a body at the limit passes, one above does not, and the connection goes on', async () => {
+    await using transport = await opened(kind, echo)
+    expect((await request(transport.port, 'POST', '/', 'x'.repeat(limit))).status).toBe(200)
+    expect((await request(transport.port, 'POST', '/', 'x'.repeat(limit + 1))).status).toBe(413)
+    const both = `POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 5000\r\n\r\n${'x'.repeat(5000)}`
+    const socket = connect(transport.port, '127.0.0.1')
+    let text = ''
+    socket.setEncoding('utf8').on('data', (piece: string) => (text += piece))
+    socket.write(both)
+    await until(() => text.includes('413'), 'refused')
+    await sleep(20)
+    socket.write('GET /again HTTP/1.1\r\nhost: x\r\n\r\n')
+    await until(() => text.includes('/again'), 'the next answer')
+    socket.destroy()
+  })
+
+  test('all bodies together stay within the budget, which is given back', async () => {
+    await using transport = await opened(kind, echo, 1500)
+    const start = () => {
+      const socket = connect(transport.port, '127.0.0.1')
+      socket.on('error', () => undefined)
+      socket.write(`POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n${'x'.repeat(900)}`)
+      return socket
+    }
+    const first = start()
+    await sleep(50)
+    expect((await request(transport.port, 'POST', '/', 'x'.repeat(1000))).status).toBe(413)
+    first.destroy()
+    await sleep(50)
+    expect((await request(transport.port, 'POST', '/', 'x'.repeat(1000))).status).toBe(200)
+  })
+
+  test('streams, and says when the client goes', async () => {
+    const ended: string[] = []
+    let exchange: HttpExchange | undefined
+    await using transport = await opened(kind, (e) => {
+      exchange = e
+      e.onAborted(() => ended.push('aborted'))
+      e.begin(200, { 'content-type': 'text/plain' })
+      e.write('one ')
+    })
+    const text = await raw(transport.port, 'GET / HTTP/1.1\r\nhost: x\r\n\r\n', (t) => t.includes('one '))
+    expect(text).toMatch(/transfer-encoding: chunked/i)
+    await until(() => ended.length === 1, 'aborted')
+    expect(exchange?.closed).toBe(true)
+    // nothing that is said to a client that has gone does harm
+    expect(exchange?.write('x')).toBe(true)
+    exchange?.end('y')
+    exchange?.send(200, {}, 'z')
+    exchange?.destroy()
+  })
+
+  test('a whole stream arrives, and its end is no abort', async () => {
+    let aborted = false
+    await using transport = await opened(kind, (e) => {
+      e.onAborted(() => (aborted = true))
+      e.begin(200, {})
+      for (let i = 0; i < 1000; i++) e.write(`${i} `)
+      setTimeout(() => e.end('end'), 20)
+    })
+    const reply = await request(transport.port, 'GET', '/')
+    expect(reply.text).toBe(`${Array.from({ length: 1000 }, (_, i) => `${i} `).join('')}end`)
+    await sleep(20)
+    expect(aborted).toBe(false)
+  })
+
+  test('a large answer arrives whole', async () => {
+    const body = 'é'.repeat(5_000_000)
+    await using transport = await opened(kind, (e) => e.send(200, {}, body))
+    const reply = await request(transport.port, 'GET', '/')
+    expect(reply.text === body).toBe(true)
+    expect(reply.headers['content-length']).toBe(String(Buffer.byteLength(body)))
+  })
+
+  test('bytes that are no HTTP do no harm', async () => {
+    await using transport = await opened(kind, echo)
+    for (const bytes of [
+      '\r\n\r\n',
+      'nonsense\r\n\r\n',
+      '\u0000\u0001\u0002\r\n\r\n',
+      'GET\r\n\r\n',
+      `GET / HTTP/1.1\r\n${'x'.repeat(100_000)}`,
+    ]) {
+      const socket = connect(transport.port, '127.0.0.1')
+      socket.on('error', () => undefined)
+      socket.write(bytes)
+      await sleep(30)
+      socket.destroy()
+    }
+    expect((await request(transport.port, 'GET', '/')).status).toBe(200)
+  })
+
+  test.runIf(networkInterfaces().lo?.some((address) => address.family === 'IPv6'))('answers on ::1 at the same port', async () => {
+    await using transport = await opened(kind, echo)
+    expect(transport.addresses).toEqual(['127.0.0.1', '::1'])
+    expect((await fetch(`http://[::1]:${transport.port}/`)).status).toBe(200)
+  })
+})
+
+test('auto takes what there is', async () => {
+  const notes: string[] = []
+  const transport = await openTransport('auto', { addresses: ['127.0.0.1'], port: 0, bodyBudget: 1, handler: echo }, (note) =>
+    notes.push(note),
+  )
+  expect(transport.kind).toBe(transports[0])
+  expect(notes).toHaveLength(transport.kind === 'uws' ? 0 : 1)
+  await transport.close()
+})
