@@ -39,7 +39,8 @@ inline std::uint16_t to_half(float x) {
     if (exponent < -13) {                                         // subnormal
         return static_cast<std::uint16_t>(sign | static_cast<unsigned>(std::ldexp(std::fabs(x), 24)));
     }
-    return static_cast<std::uint16_t>(sign | static_cast<unsigned>(exponent + 14) << 10 | (static_cast<unsigned>(mantissa * 2048.0f) & 1023));
+    const unsigned fraction = static_cast<unsigned>(mantissa * 2048.0f) & 1023;
+    return static_cast<std::uint16_t>(sign | static_cast<unsigned>(exponent + 14) << 10 | fraction);
 }
 
 /// A "quantised" type for TF_KERNEL_OTHER: a byte a value, in steps of 1/32; -128 stands for NaN.

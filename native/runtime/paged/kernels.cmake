@@ -19,6 +19,8 @@ if(CMAKE_CXX_COMPILER_ID MATCHES "GNU|Clang")
         ${_tfserve_kernels}/paged_kernel_avx512.cpp
         ${_tfserve_kernels}/paged_kernel_avx512bf16.cpp
         APPEND PROPERTY COMPILE_OPTIONS -O3 -Wno-unused-function)
+    # products and sums may fuse where the processor always can (arm64)
+    set_property(SOURCE ${_tfserve_kernels}/paged_kernel_portable.cpp APPEND PROPERTY COMPILE_OPTIONS -ffp-contract=fast)
     # a universal macOS build compiles each file once for both processors: no flags of one of them there
     if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$" AND NOT CMAKE_OSX_ARCHITECTURES MATCHES "arm64")
         set(_tfserve_avx2 -mavx2 -mfma -mf16c)

@@ -62,7 +62,9 @@ void dot_pairs(const uint16_t* q, int dk, const TileRows& k, int n, float* s) {
                 TF_UNROLL for (int r = 0; r < NR; ++r) { acc[r][i] = _mm512_dpbf16_ps(acc[r][i], query[r], key); }
             }
         }
-        TF_UNROLL for (int r = 0; r < NR; ++r) { Avx512::store_sums(s + r * kTile + c, acc[r][0], acc[r][1], acc[r][2], acc[r][3]); }
+        TF_UNROLL for (int r = 0; r < NR; ++r) {
+            Avx512::store_sums(s + r * kTile + c, acc[r][0], acc[r][1], acc[r][2], acc[r][3]);
+        }
     }
 }
 
@@ -214,11 +216,14 @@ void accumulate_packed_pairs(int n_rows, const float* p, const TileRows&, const 
 }
 
 struct Avx512Bf16 : SimdIsa<Avx512> {
-    static Path path(int k_type, int v_type, int rows, int dk, int dv) {
-        Path path = SimdIsa<Avx512>::path(k_type, v_type, rows, dk, dv);
+    static constexpr int kPackPairRows = 16;  ///< as Avx512::kPackRows; pairs need no conversion to be packed
+
+    static Path path(int k_type, int v_type, int rows, int dk, int) {
         const bool keys = k_type == TF_KERNEL_BF16 && dk % 32 == 0;
         const bool values = v_type == TF_KERNEL_BF16;
-        if (rows < Avx512::kPackRows) {
+        const bool many = rows >= (keys && values ? kPackPairRows : Avx512::kPackRows);
+        Path path = path_for(k_type, v_type, many);
+        if (!many) {
             if (keys) {
                 path.scores = pair_scores;
             }

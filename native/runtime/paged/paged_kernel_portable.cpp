@@ -1,4 +1,5 @@
-// The kernel for any processor and any head size: plain loops that compilers vectorise. Rows are converted to F32 first.
+// The kernel for any processor and any head size: plain loops that compilers vectorise, and products of vectors of four
+// where these would not do. Rows are converted to F32 first.
 #include "paged_kernel_driver.h"
 
 #include <math.h>
@@ -65,24 +66,40 @@ inline float exp_negative(float x) {
 
 inline const float* row_of(const TileRows& rows, int c) { return reinterpret_cast<const float*>(rows.row[c] + rows.offset); }
 
+// Four values: a register of SSE2 and NEON, spelled for GCC and Clang; elsewhere it becomes scalars.
+typedef float Four __attribute__((vector_size(16)));
+
+inline Four load4(const float* p) {
+    Four x;
+    memcpy(&x, p, sizeof(x));
+    return x;
+}
+
+/// Two cells at a time; the row after the last one is read, too: its pointer is valid.
 template <int NR>
 void dot_rows(const float* q, int dk, const TileRows& k, int n, float* s) {
-    constexpr int lanes = 8;
-    for (int c = 0; c < n; ++c) {
-        const float* x = row_of(k, c);
-        float acc[NR][lanes] = {};
+    for (int c = 0; c < n; c += 2) {
+        const float *k0 = row_of(k, c), *k1 = row_of(k, c + 1);
+        Four acc[NR][2];
+        TF_UNROLL for (int r = 0; r < NR; ++r) { acc[r][0] = acc[r][1] = Four{0, 0, 0, 0}; }
         int d = 0;
-        for (; d + lanes <= dk; d += lanes) {
+        for (; d + 4 <= dk; d += 4) {
+            const Four x0 = load4(k0 + d), x1 = load4(k1 + d);
             TF_UNROLL for (int r = 0; r < NR; ++r) {
-                TF_UNROLL for (int i = 0; i < lanes; ++i) { acc[r][i] += q[r * dk + d + i] * x[d + i]; }
+                const Four query = load4(q + r * dk + d);
+                acc[r][0] += query * x0;
+                acc[r][1] += query * x1;
             }
         }
-        for (; d < dk; ++d) {
-            TF_UNROLL for (int r = 0; r < NR; ++r) { acc[r][0] += q[r * dk + d] * x[d]; }
-        }
         for (int r = 0; r < NR; ++r) {
-            const float* a = acc[r];
-            s[r * kTile + c] = ((a[0] + a[4]) + (a[2] + a[6])) + ((a[1] + a[5]) + (a[3] + a[7]));
+            for (int i = 0; i < 2; ++i) {
+                const Four a = acc[r][i];
+                float sum = (a[0] + a[2]) + (a[1] + a[3]);
+                for (int rest = d; rest < dk; ++rest) {
+                    sum += q[r * dk + rest] * (i ? k1 : k0)[rest];
+                }
+                s[r * kTile + c + i] = sum;
+            }
         }
     }
 }
@@ -92,23 +109,37 @@ void scores(int n_rows, const void* q, int dk, const TileRows& k, const float*, 
     TF_KERNEL_ROWS(n_rows, dot_rows<NR>(x, dk, k, n, s))
 }
 
-void accumulate(int n_rows, const float* p, const TileRows& v, const float*, int n, int dv, float* o) {
-    for (int r = 0; r < n_rows; ++r, p += kTile, o += dv) {
-        int c = 0;
-        for (; c + 4 <= n; c += 4) {  // four rows at once: the result is loaded and stored a quarter as often
-            const float *v0 = row_of(v, c), *v1 = row_of(v, c + 1), *v2 = row_of(v, c + 2), *v3 = row_of(v, c + 3);
-            const float p0 = p[c], p1 = p[c + 1], p2 = p[c + 2], p3 = p[c + 3];
-            for (int d = 0; d < dv; ++d) {
-                o[d] += (p0 * v0[d] + p1 * v1[d]) + (p2 * v2[d] + p3 * v3[d]);
+template <int NR>
+void add_values(const float* p, const TileRows& v, int n, int dv, float* o) {
+    int d = 0;
+    for (; d + 8 <= dv; d += 8) {
+        Four acc[NR][2];
+        TF_UNROLL for (int r = 0; r < NR; ++r) {
+            acc[r][0] = load4(o + r * dv + d);
+            acc[r][1] = load4(o + r * dv + d + 4);
+        }
+        for (int c = 0; c < n; ++c) {
+            const float* row = row_of(v, c) + d;
+            const Four x0 = load4(row), x1 = load4(row + 4);
+            TF_UNROLL for (int r = 0; r < NR; ++r) {
+                const float weight = p[r * kTile + c];
+                acc[r][0] += weight * x0;
+                acc[r][1] += weight * x1;
             }
         }
-        for (; c < n; ++c) {
-            const float* x = row_of(v, c);
-            for (int d = 0; d < dv; ++d) {
-                o[d] += p[c] * x[d];
+        TF_UNROLL for (int r = 0; r < NR; ++r) { memcpy(o + r * dv + d, acc[r], sizeof(acc[r])); }
+    }
+    for (; d < dv; ++d) {
+        for (int c = 0; c < n; ++c) {
+            for (int r = 0; r < NR; ++r) {
+                o[r * dv + d] += p[r * kTile + c] * row_of(v, c)[d];
             }
         }
     }
+}
+
+void accumulate(int n_rows, const float* p, const TileRows& v, const float*, int n, int dv, float* o) {
+    TF_KERNEL_ROWS(n_rows, add_values<NR>(p, v, n, dv, o))
 }
 
 struct Portable {

@@ -286,8 +286,9 @@ struct SimdIsa {
         }
     }
 
-    static Path path(int k_type, int v_type, int rows, int, int) {
-        const bool many = rows >= V::kPackRows;
+    static Path path(int k_type, int v_type, int rows, int, int) { return path_for(k_type, v_type, rows >= V::kPackRows); }
+
+    static Path path_for(int k_type, int v_type, bool many) {
         Path path = {};
         path.row_block = many ? kMaxRowBlock : V::kDotRows;
         path.query_bytes = sizeof(float);

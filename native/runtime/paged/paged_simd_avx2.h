@@ -11,7 +11,7 @@ struct Avx2 {
     // 16 registers: 3 rows x 4 cells (or 6 x 2 vectors) of accumulators, the rest for what is multiplied
     static constexpr int kDotRows = 3;
     static constexpr int kPackedVectors = 2;
-    static constexpr int kPackRows = 10;  ///< rows from which transposing the keys pays
+    static constexpr int kPackRows = 18;  ///< rows from which transposing the keys pays
     static constexpr int value_vectors(int rows) { return rows == 1 ? 8 : rows <= 3 ? 4 : 2; }
 
     static inline Vector zero() { return _mm256_setzero_ps(); }
@@ -52,7 +52,8 @@ struct Avx2 {
         const Vector least = _mm256_set1_ps(-87.0f);
         const Vector visible = _mm256_cmp_ps(x, least, _CMP_GT_OQ);
         x = _mm256_max_ps(x, least);
-        const Vector n = _mm256_round_ps(_mm256_mul_ps(x, _mm256_set1_ps(1.44269504088896341f)), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+        const Vector n = _mm256_round_ps(_mm256_mul_ps(x, _mm256_set1_ps(1.44269504088896341f)),
+                                         _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
         Vector f = _mm256_fnmadd_ps(n, _mm256_set1_ps(0.693145751953125f), x);
         f = _mm256_fnmadd_ps(n, _mm256_set1_ps(1.42860682030941723e-6f), f);
         Vector p = _mm256_set1_ps(1.0f / 720.0f);

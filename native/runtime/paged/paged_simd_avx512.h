@@ -13,7 +13,7 @@ struct Avx512 {
     // 32 registers: 6 rows x 4 cells or vectors of accumulators
     static constexpr int kDotRows = 6;
     static constexpr int kPackedVectors = 4;
-    static constexpr int kPackRows = 25;  ///< rows from which transposing the keys pays
+    static constexpr int kPackRows = 22;  ///< rows from which transposing the keys pays
     static constexpr int value_vectors(int rows) { return rows == 1 ? 8 : 4; }
 
     static inline Vector zero() { return _mm512_setzero_ps(); }
