@@ -48,9 +48,8 @@ LogLevel level_of(ggml_log_level level, LogLevel last) {
     switch (level) {
         case GGML_LOG_LEVEL_ERROR: return LogLevel::error;
         case GGML_LOG_LEVEL_WARN: return LogLevel::warn;
-        case GGML_LOG_LEVEL_INFO: return LogLevel::info;
         case GGML_LOG_LEVEL_CONT: return last;
-        default: return LogLevel::debug;
+        default: return LogLevel::debug;   // what it calls info is a page for every load
     }
 }
 

@@ -12,7 +12,7 @@
 #include "loader/mapped_file.h"
 #include "loader/model_loader.h"
 #include "runtime/llama_runner.h"
-#include "runtime/machine.h"
+#include "runtime/log.h"
 
 namespace tfserve {
 
@@ -158,6 +158,7 @@ static std::unique_ptr<ModelRunner> load_stand_in(const ModelHostOptions& option
 }
 
 std::unique_ptr<ModelHost> ModelHost::load(const ModelHostOptions& options, const Progress& progress, Engine::Wake wake) {
+    capture_llama_log();
     auto impl = std::make_unique<Impl>();
     ModelHostInfo& info = impl->info;
     const auto start = std::chrono::steady_clock::now();

@@ -1,0 +1,17 @@
+// What `import … from 'tfserve'` gives.
+export { CheckpointError } from './engine/checkpoint.js'
+export { Engine, type GenerateOptions, type GeneratedChunk } from './engine/engine.js'
+export {
+  type ChatMessage,
+  type EngineOptions,
+  type EngineStats,
+  type ErrorCode,
+  type FinishReason,
+  type GenerationDelta,
+  type GenerationParams,
+  type LoadProgress,
+  type ModelInfo,
+  RequestError,
+  type TokenLogprob,
+  type TopLogprob,
+} from './engine/types.js'
