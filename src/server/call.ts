@@ -68,6 +68,6 @@ export class Call {
     this.context.metrics.responses.add(1, `${Math.floor(status / 100)}xx`)
     const { log } = this.context.options
     const ms = Math.round(performance.now() - this.startedAt)
-    log(status >= 500 ? 'warning' : 'debug', `${this.exchange.method} ${this.exchange.path} ${status} ${ms} ms ${this.requestId}`)
+    log(status === 500 ? 'warning' : 'debug', `${this.exchange.method} ${this.exchange.path} ${status} ${ms} ms ${this.requestId}`)
   }
 }

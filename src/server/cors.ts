@@ -40,10 +40,9 @@ export function preflightHeaders(exchange: HttpExchange): Headers {
   }
 }
 
-const loopbackNames = new Set(['localhost', '127.0.0.1', '[::1]'])
-
+/** Whether a host's name or address, in a URL's brackets or not, means this machine only. */
 export function isLoopback(host: string): boolean {
-  return loopbackNames.has(host) || host === '::1' || host.startsWith('127.')
+  return host === 'localhost' || host === '::1' || host === '[::1]' || /^127(\.\d{1,3}){3}$/.test(host)
 }
 
 /**

@@ -230,7 +230,7 @@ describe.each(transports)('routes over %s', (transport) => {
 
   test('a page of another origin cannot use a server of the local machine', async () => {
     await using t = await testServer(transport)
-    for (const origin of ['http://evil.example', 'null', 'http://localhost.evil.example:8000', 'nonsense']) {
+    for (const origin of ['http://evil.example', 'null', 'http://localhost.evil.example:8000', 'http://127.evil.example', 'nonsense']) {
       const reply = await post(t.port, { messages: hello }, { origin })
       expect([origin, reply.status, (json(reply.text) as { error: { code: string } }).error.code]).toEqual([origin, 403, 'foreign_origin'])
     }
