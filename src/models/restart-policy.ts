@@ -30,12 +30,17 @@ export class RestartPolicy {
   next(now: number): number | undefined {
     this.#restarts = this.#restarts.filter((at) => now - at < this.limits.windowMs)
     if (this.#restarts.length >= this.limits.maxRestarts) {
-      this.#gaveUpAt = now
+      this.giveUp(now)
       return undefined
     }
     const delay = Math.min(this.limits.firstDelayMs * 2 ** this.#restarts.length, this.limits.maxDelayMs)
     this.#restarts.push(now)
     return delay
+  }
+
+  /** It stays down, whatever the limit says: the first load failed, and another one would, too. */
+  giveUp(now: number): void {
+    this.#gaveUpAt = now
   }
 
   /** It stays down: may a request have it tried again? A true answer counts as one more restart. */

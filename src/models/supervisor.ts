@@ -277,7 +277,10 @@ export class SupervisedModel implements ServedModel, AsyncDisposable {
     if (this.#phase === 'closed') return
     this.#progress = undefined
     this.#reason = reason
-    if (this.#phase === 'loading') return this.#giveUp()
+    if (this.#phase === 'loading') {
+      this.#policy.giveUp(performance.now())
+      return this.#giveUp()
+    }
     const delay = this.#policy.next(performance.now())
     if (delay === undefined) {
       this.#log('error', `${reason} It has ended too often and stays down for now.`)

@@ -16,7 +16,7 @@ import {
 import { FrameChannel } from '../worker/frame-channel.js'
 import { FrameError, protocolVersion } from '../worker/frames.js'
 import { HeldDeltas } from '../worker/held-deltas.js'
-import { type FrontMessage, parseWorkerMessage, type ReceivedWorkerMessage } from '../worker/messages.js'
+import { type FrontMessage, parseWorkerMessage, toJson, type ReceivedWorkerMessage } from '../worker/messages.js'
 import type { StepRow } from '../worker/step-frame.js'
 
 /** Requests of this many bytes may wait for the worker to read them. */
@@ -199,7 +199,7 @@ export class WorkerModel implements TextModel {
       onMessage: (message) => this.#receive(message),
       onClose: (error) => this.#close(error?.message),
     })
-    this.#channel.send({ type: 'hello', version: protocolVersion, options: JSON.stringify(options) })
+    this.#channel.send({ type: 'hello', version: protocolVersion, options: toJson(options) })
   }
 
   /** Only after `ready`. */
@@ -226,9 +226,8 @@ export class WorkerModel implements TextModel {
       }
       const id = this.#nextId++
       try {
-        this.#channel.send({ type: 'submit', id, request: JSON.stringify(request) })
+        this.#channel.send({ type: 'submit', id, request: toJson(request) })
       } catch (error) {
-        // JSON.stringify's RangeError: nested beyond the stack, or longer than a string can be
         if (!(error instanceof FrameError) && !(error instanceof RangeError)) throw error
         throw new RequestError('invalid_request', 'The request is too large or nested too deeply.')
       }

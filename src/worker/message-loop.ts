@@ -123,7 +123,7 @@ export class MessageLoop {
     }
   }
 
-  #hello(version: number, options: string): void {
+  #hello(version: number, options: Uint8Array): void {
     if (this.#greeted) throw new FrameError('The front said hello twice.')
     this.#greeted = true
     this.#channel.send({ type: 'hello', version: protocolVersion, pid: process.pid })
@@ -135,10 +135,10 @@ export class MessageLoop {
     void this.#load(options)
   }
 
-  async #load(text: string): Promise<void> {
+  async #load(json: Uint8Array): Promise<void> {
     let model: WorkerTextModel
     try {
-      const options = parseOptions(text)
+      const options = parseOptions(json)
       this.options.onOptions?.(options)
       model = await this.load(options, (progress) => this.#channel.send({ type: 'progress', progress }))
     } catch (error) {
@@ -151,13 +151,13 @@ export class MessageLoop {
     this.#channel.send({ type: 'ready', info: model.info })
   }
 
-  async #submit(id: number, text: string): Promise<void> {
+  async #submit(id: number, json: Uint8Array): Promise<void> {
     const running: Running = { unfinished: 1, generation: undefined, aborted: false }
     this.#running.set(id, running)
     try {
       const model = this.#model
       if (!model) throw new RequestError('model_loading', 'The model is still being loaded.')
-      const request = parseRequest(text)
+      const request = parseRequest(json)
       running.unfinished = request.n ?? 1
       this.#outbox.open(id, running.unfinished)
       const generation = await model.start(request, (delta) => this.#deliver(id, running, delta))

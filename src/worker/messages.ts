@@ -8,8 +8,9 @@ const id = z.int().min(1)
 const count = z.int().min(0)
 const number = z.number()
 // What users wrote freely (messages, tools, template variables) travels as JSON text: msgpack refuses keys such as `__proto__`
-// and deep nesting, which must not end a connection, and V8's JSON is the faster of the two.
-const json = z.string()
+// and deep nesting, which must not end a connection, and V8's JSON is the faster of the two. As bytes, since msgpack's strings are
+// counted and converted character by character.
+const json = z.instanceof(Uint8Array)
 
 const frontMessage = z.discriminatedUnion('type', [
   /** The first message; `options`: EngineOptions. */
@@ -136,9 +137,14 @@ export function parseWorkerMessage(message: unknown): ReceivedWorkerMessage {
   return checked(workerMessage, 'worker', message)
 }
 
-function parseJson(text: string): unknown {
+/** A value as JSON in UTF-8. Throws a RangeError when it is nested beyond the stack or longer than a string can be. */
+export function toJson(value: unknown): Uint8Array<ArrayBuffer> {
+  return Buffer.from(JSON.stringify(value))
+}
+
+function parseJson(json: Uint8Array): unknown {
   try {
-    return JSON.parse(text)
+    return JSON.parse(Buffer.from(json.buffer, json.byteOffset, json.byteLength).toString())
   } catch (error) {
     throw new FrameError('A message holds broken JSON.', { cause: error })
   }
@@ -156,8 +162,8 @@ const requestShape = z.looseObject({
 })
 
 /** Throws a FrameError. */
-export function parseRequest(text: string): GenerateRequest {
-  const request = parseJson(text)
+export function parseRequest(json: Uint8Array): GenerateRequest {
+  const request = parseJson(json)
   checked(requestShape, 'front', request)
   return request as GenerateRequest
 }
@@ -165,8 +171,8 @@ export function parseRequest(text: string): GenerateRequest {
 const optionsShape = z.looseObject({ path: z.string() })
 
 /** Throws a FrameError. */
-export function parseOptions(text: string): EngineOptions {
-  const options = parseJson(text)
+export function parseOptions(json: Uint8Array): EngineOptions {
+  const options = parseJson(json)
   checked(optionsShape, 'front', options)
   return options as EngineOptions
 }

@@ -73,7 +73,10 @@ function sparse(message: Record<string, unknown>, name: string, rows: number): [
   return entries as [number, ...unknown[]][]
 }
 
-/** Checks by hand, as this runs for every step, and gives the rows back. Throws a FrameError. */
+/**
+ * Checks by hand, as this runs for every step, and gives the rows back. Throws a FrameError.
+ * What a logprob holds is not looked at: nothing here relies on it, and there may be twenty a token.
+ */
 export function fromStepMessage(message: Record<string, unknown>): StepRow[] {
   if (!Array.isArray(message.ids)) throw new FrameError("A step's column 'ids' is malformed.")
   const count = message.ids.length

@@ -1,4 +1,4 @@
-// A text model whose prompts say what happens: "count 5 every 2" gives the words 0 1 2 3 4, one every 2 ms. For tests of the
+// A text model whose prompts (or last chat messages) say what happens: "count 5 every 2" gives the words 0 1 2 3 4, one every 2 ms. For tests of the
 // worker, in process and (through scripted-worker.mjs) in a child process.
 //   count N [every MS] [burst B]   B words a turn; n choices get the same
 //   refuse | broken                start rejects with a RequestError | another error
@@ -50,7 +50,8 @@ export function scriptedModel(RequestError, { word = (i) => `${i} ` } = {}) {
       return { ...Object.fromEntries(zero.split(' ').map((key) => [key, 0])), running: open.size, steps }
     },
     async start(request, onDelta) {
-      const text = request.input.kind === 'text' ? request.input.text : JSON.stringify(request.input)
+      const { input } = request
+      const text = input.kind === 'chat' ? String(input.messages.at(-1)?.content) : (input.text ?? '')
       const [verb, ...rest] = text.split(' ')
       const option = (name, otherwise) => (rest.includes(name) ? Number(rest[rest.indexOf(name) + 1]) : otherwise)
       const n = request.n ?? 1

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { FrameError, FrameReader, FrameWriter } from '../../src/worker/frames.js'
-import { parseFrontMessage, parseOptions, parseRequest, parseWorkerMessage } from '../../src/worker/messages.js'
+import { parseFrontMessage, parseOptions, parseRequest, parseWorkerMessage, toJson } from '../../src/worker/messages.js'
 import { fromStepMessage, type StepRow, toStepMessage } from '../../src/worker/step-frame.js'
 
 const messages: unknown[] = [
@@ -124,7 +124,9 @@ describe('messages', () => {
 
   it('a request keeps what users wrote, __proto__ and lone surrogates included', () => {
     const request = parseRequest(
-      '{"input":{"kind":"chat","messages":[{"role":"user","content":"\\ud800","__proto__":{"x":1}}],"tools":[{"__proto__":1}]},"params":{}}',
+      Buffer.from(
+        '{"input":{"kind":"chat","messages":[{"role":"user","content":"\\ud800","__proto__":{"x":1}}],"tools":[{"__proto__":1}]},"params":{}}',
+      ),
     )
     expect(JSON.stringify(request)).toContain('"__proto__":{"x":1}')
     expect(Object.getPrototypeOf(request.input)).toBe(Object.prototype)
@@ -136,10 +138,10 @@ describe('messages', () => {
       '{"input":{"kind":"text","text":"x"}}',
       '{"input":{"kind":"text","text":"x"},"params":{},"n":0}',
     ]) {
-      expect(() => parseRequest(bad)).toThrow(FrameError)
+      expect(() => parseRequest(Buffer.from(bad))).toThrow(FrameError)
     }
-    expect(() => parseOptions('{}')).toThrow(FrameError)
-    expect(parseOptions('{"path":"x","threads":2}')).toEqual({ path: 'x', threads: 2 })
+    expect(() => parseOptions(Buffer.from('{}'))).toThrow(FrameError)
+    expect(parseOptions(toJson({ path: 'x', threads: 2 }))).toEqual({ path: 'x', threads: 2 })
   })
 })
 

@@ -4,8 +4,9 @@ import { type GenerateRequest, type GenerationDelta, RequestError } from '../../
 import { WorkerModel, type WorkerModelEvents } from '../../src/models/worker-model.js'
 import { FrameChannel } from '../../src/worker/frame-channel.js'
 import { defaultOutboxLimits } from '../../src/worker/delta-outbox.js'
+import { FrameWriter } from '../../src/worker/frames.js'
 import { MessageLoop, type MessageLoopOptions } from '../../src/worker/message-loop.js'
-import { type FrontMessage, parseWorkerMessage, type ReceivedWorkerMessage } from '../../src/worker/messages.js'
+import { type FrontMessage, parseWorkerMessage, type ReceivedWorkerMessage, toJson } from '../../src/worker/messages.js'
 import { scriptedModel } from '../support/scripted-model.mjs'
 import { socketPair } from '../support/socket-pair.js'
 
@@ -16,6 +17,7 @@ interface Pair {
   loop: MessageLoop
   model: ReturnType<typeof scriptedModel>
   frontSide: Socket
+  workerSide: Socket
 }
 
 const ends: (() => void)[] = []
@@ -29,7 +31,7 @@ async function pair(options: MessageLoopOptions = {}, events: WorkerModelEvents 
   const front = new WorkerModel(frontSide, { path: 'x' }, events)
   ends.push(() => front.abandon('test over'))
   await front.ready
-  return { front, loop, model, frontSide }
+  return { front, loop, model, frontSide, workerSide }
 }
 
 /** Runs one generation to its end. */
@@ -238,6 +240,41 @@ describe('worker and front', () => {
   })
 })
 
+describe('the front alone', () => {
+  it('refuses a worker of another version, or one that does not begin with a hello', async () => {
+    for (const [first, words] of [
+      [{ type: 'hello', version: 999, pid: 1 }, /version 999/],
+      [{ type: 'failed', message: 'x' }, /begin with a hello/],
+      ['nonsense', /malformed/],
+    ] as const) {
+      const [frontSide, workerSide] = await socketPair()
+      const front = new WorkerModel(frontSide, { path: 'x' })
+      workerSide.write(new FrameWriter().encode(first))
+      await expect(front.ready).rejects.toThrow(words)
+      workerSide.destroy()
+    }
+  })
+
+  it('refuses requests when too many bytes wait for a worker that does not read', async () => {
+    const { front, workerSide } = await pair()
+    workerSide.pause()
+    const large = ask('count 1', { cacheSalt: 'x'.repeat(48 * 1024 * 1024) })
+    const outcomes: string[] = []
+    for (let i = 0; i < 5; i++) {
+      void front
+        .start(large, () => undefined)
+        .then(
+          () => outcomes.push('accepted'),
+          (error: RequestError) => outcomes.push(error.code),
+        )
+    }
+    await vi.waitFor(() => expect(outcomes).toEqual(['queue_full', 'queue_full']))
+    workerSide.resume()
+    await vi.waitFor(() => expect(outcomes.slice(2)).toEqual(['accepted', 'accepted', 'accepted']), 20_000)
+    await vi.waitFor(() => expect(front.open).toBe(0))
+  })
+})
+
 describe('the worker alone', () => {
   async function bare(load: ConstructorParameters<typeof MessageLoop>[1] = async () => scriptedModel(RequestError)): Promise<{
     send: (message: FrontMessage) => void
@@ -258,7 +295,7 @@ describe('the worker alone', () => {
 
   it('refuses another version of the protocol in words', async () => {
     const { send, loop, got } = await bare()
-    send({ type: 'hello', version: 999, options: '{"path":"x"}' })
+    send({ type: 'hello', version: 999, options: toJson({ path: 'x' }) })
     expect(await loop.ended).toMatchObject({ reason: 'protocol_error', message: expect.stringContaining('999') })
     await vi.waitFor(() => expect(got.map((message) => message.type)).toEqual(['hello', 'failed']))
   })
@@ -276,16 +313,16 @@ describe('the worker alone', () => {
     const { send, loop, got } = await bare(async () => {
       throw new Error('No weights.')
     })
-    send({ type: 'hello', version: 1, options: '{"path":"x"}' })
+    send({ type: 'hello', version: 1, options: toJson({ path: 'x' }) })
     expect(await loop.ended).toEqual({ reason: 'load_failed', message: 'No weights.' })
     await vi.waitFor(() => expect(got.at(-1)).toEqual({ type: 'failed', message: 'No weights.' }))
   })
 
   it('sends one frame for the deltas of a turn, after the acceptance', async () => {
     const { send, got } = await bare()
-    send({ type: 'hello', version: 1, options: '{"path":"x"}' })
+    send({ type: 'hello', version: 1, options: toJson({ path: 'x' }) })
     await vi.waitFor(() => expect(got.some((message) => message.type === 'ready')).toBe(true))
-    send({ type: 'submit', id: 1, request: JSON.stringify(ask('early 5', { n: 4 })) })
+    send({ type: 'submit', id: 1, request: toJson(ask('early 5', { n: 4 })) })
     await vi.waitFor(() => expect(got.some((message) => message.type === 'step')).toBe(true))
     const after = got.slice(got.findIndex((message) => message.type === 'accepted'))
     expect(after.map((message) => message.type).filter((type) => type !== 'heartbeat')).toEqual(['accepted', 'step'])
