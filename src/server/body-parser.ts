@@ -34,6 +34,11 @@ export class BodyParser {
   #thread: Worker | undefined
   #lastId = 0
 
+  /** Whether there is a thread for large bodies; without its compiled file they are parsed here. */
+  get threaded(): boolean {
+    return this.#file !== undefined
+  }
+
   /** Rejects with an ApiError. The bytes may be handed to another thread: they are not to be used afterwards. */
   async parseChat(bytes: Uint8Array): Promise<ChatRequest> {
     if (bytes.length <= inlineBodyLimit || !this.#file) return parseChatBody(bytes)

@@ -51,7 +51,7 @@ export class ChatSession implements LiveChat {
     try {
       const model: TextModel = await context.model.get()
       if (this.#ended) return
-      generation = await model.start(this.request.generate, (delta) => this.#receive(delta))
+      generation = await model.start(this.request.generate, (delta) => this.#deliver(delta))
     } catch (error) {
       if (!this.#ended) this.#refuse(error)
       return
@@ -62,7 +62,7 @@ export class ChatSession implements LiveChat {
     this.#usage.promptTokens = generation.promptTokens
     this.#begun = true
     this.#output.begin()
-    for (const delta of this.#early.splice(0)) this.#receive(delta)
+    for (const delta of this.#early.splice(0)) this.#deliver(delta)
   }
 
   pause(): void {
@@ -91,6 +91,16 @@ export class ChatSession implements LiveChat {
 
   shutDown(): void {
     this.#fail(new ApiError('shutting_down'), 'shut_down')
+  }
+
+  // the caller serves many requests with one frame: what goes wrong with this one must not reach it
+  #deliver(delta: GenerationDelta): void {
+    try {
+      this.#receive(delta)
+    } catch (error) {
+      this.call.context.options.log('error', `${this.call.requestId}: ${error instanceof Error ? error.stack : String(error)}`)
+      this.#fail(new ApiError('internal_error'), 'failed')
+    }
   }
 
   #receive(delta: GenerationDelta): void {

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { RequestError } from '../../src/engine/types.js'
-import { chunks, events, post } from '../support/http-client.js'
+import { chunks, events, post, request } from '../support/http-client.js'
 import { hello, testServer, transports } from '../support/test-server.js'
 
 describe.each(transports)('chat completions over %s', (transport) => {
@@ -160,6 +160,18 @@ describe.each(transports)('chat completions over %s', (transport) => {
     expect(all).not.toContain('[DONE]')
     expect((await whole).status).toBe(503)
     expect((await post(t.port, { messages: hello })).status).toBe(200)
+  })
+
+  test('the way of `transformers chat`: load, then stream with a GenerationConfig as text', async () => {
+    await using t = await testServer(transport)
+    const loaded = await request(t.port, 'POST', '/load_model', JSON.stringify({ model: 'test-org/fake' }))
+    expect(loaded.text).toBe('data: {"status":"ready","model":"test-org/fake@main","cached":true}\n\n')
+    const generationConfig = JSON.stringify({ do_sample: true, max_new_tokens: 256, eos_token_id: [1, 2], transformers_version: '5.23.0' })
+    const reply = await post(t.port, { model: 'test-org/fake', stream: true, messages: hello, generation_config: generationConfig })
+    expect(chunks(reply.text).at(-1)?.usage?.completion_tokens).toBe(7)
+    expect(t.model.requests.at(-1)?.generationConfig).toEqual(JSON.parse(generationConfig))
+    // it counts tokens and reads the reason from the one chunk that has both
+    expect(chunks(reply.text).at(-1)?.choices[0]?.finish_reason).toBe('stop')
   })
 
   test('template variables: server defaults below the request', async () => {
