@@ -34,7 +34,7 @@ HfConfig read_config(const std::filesystem::path& directory) {
 
 /// The type of a tensor in memory.
 ggml_type target_type(const PlannedTensor& planned, WeightType wanted) {
-    if (planned.source == nullptr || planned.shape.size() == 1) return GGML_TYPE_F32;   // llama.cpp's graphs add and multiply vectors in f32
+    if (planned.source == nullptr || planned.shape.size() == 1) return GGML_TYPE_F32;  // llama.cpp's graphs add and multiply vectors in f32
     switch (wanted) {
         case WeightType::bfloat16: return GGML_TYPE_BF16;
         case WeightType::float16: return GGML_TYPE_F16;
@@ -44,9 +44,7 @@ ggml_type target_type(const PlannedTensor& planned, WeightType wanted) {
     return ggml_type_of(planned.source->dtype);
 }
 
-const char* type_text(ggml_type type) {
-    return type == GGML_TYPE_BF16 ? "bfloat16" : type == GGML_TYPE_F16 ? "float16" : "float32";
-}
+const char* type_text(ggml_type type) { return type == GGML_TYPE_BF16 ? "bfloat16" : type == GGML_TYPE_F16 ? "float16" : "float32"; }
 
 /// Carries the state through llama.cpp's callback, one call a tensor.
 class Transfer {
@@ -81,7 +79,8 @@ class Transfer {
         }
         const auto planned = by_name_.find(target->name);
         if (planned == by_name_.end()) {
-            throw LoadError(LoadError::Kind::unsupported, std::string("This architecture needs the tensor ") + target->name + ", which has no counterpart in the checkpoint.");
+            throw LoadError(LoadError::Kind::unsupported, std::string("This architecture needs the tensor ") + target->name +
+                                                              ", which has no counterpart in the checkpoint.");
         }
         write_tensor(*planned->second, target, options_.zero_copy, stats_);
         // a tied matrix may come twice, once a device
@@ -119,7 +118,8 @@ std::unique_ptr<gguf_context, FreeGguf> describe(const ModelPlan& plan, WeightTy
     if (!gguf || !shapes) throw LoadError(LoadError::Kind::out_of_memory, "There is not enough memory to load the model.");
     for (const PlannedTensor& tensor : plan.tensors) {
         const std::vector<std::int64_t> inner_first(tensor.shape.rbegin(), tensor.shape.rend());
-        ggml_tensor* shape = ggml_new_tensor(shapes.get(), target_type(tensor, dtype), static_cast<int>(inner_first.size()), inner_first.data());
+        ggml_tensor* shape =
+            ggml_new_tensor(shapes.get(), target_type(tensor, dtype), static_cast<int>(inner_first.size()), inner_first.data());
         ggml_set_name(shape, tensor.name.c_str());
         gguf_add_tensor(gguf.get(), shape);
     }
@@ -180,8 +180,9 @@ LoadedModel load_checkpoint(const LoadOptions& options, const ProgressFn& progre
     }
     info.warnings = std::move(plan.warnings);
     if (transfer.stats().overflows > 0) {
-        info.warnings.push_back(std::to_string(transfer.stats().overflows) +
-                                " weights are too large for float16 and became infinite, as they do in torch; bfloat16 or float32 would keep them.");
+        info.warnings.push_back(
+            std::to_string(transfer.stats().overflows) +
+            " weights are too large for float16 and became infinite, as they do in torch; bfloat16 or float32 would keep them.");
     }
     std::vector<std::shared_ptr<const MappedFile>> files;
     if (info.mapped_bytes > 0) {

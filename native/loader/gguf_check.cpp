@@ -19,7 +19,7 @@ namespace tfserve {
 
 namespace {
 
-constexpr std::int64_t kMaxLayers = 512, kMaxExperts = 512;   // llama.cpp's fixed arrays
+constexpr std::int64_t kMaxLayers = 512, kMaxExperts = 512;  // llama.cpp's fixed arrays
 
 struct FreeGguf {
     void operator()(gguf_context* context) const { gguf_free(context); }
@@ -74,7 +74,8 @@ class Checker {
     /// Every value of the key, where it is there, lies in [low, high].
     void in_range(const std::string& key, std::int64_t low, std::int64_t high) const {
         for (std::int64_t value : integers(key)) {
-            if (value < low || value > high) invalid("the key " + in_quotes(key) + " is not between " + std::to_string(low) + " and " + std::to_string(high));
+            if (value < low || value > high)
+                invalid("the key " + in_quotes(key) + " is not between " + std::to_string(low) + " and " + std::to_string(high));
         }
     }
 
@@ -114,7 +115,9 @@ class Checker {
         } else {
             in_range(arch + ".expert_group_count", 0, 0);
         }
-        for (const char* key : {".rope.freq_base", ".rope.scaling.factor", ".rope.scaling.attn_factor", ".attention.layer_norm_rms_epsilon"}) finite(arch + key);
+        for (const char* key :
+             {".rope.freq_base", ".rope.scaling.factor", ".rope.scaling.attn_factor", ".attention.layer_norm_rms_epsilon"})
+            finite(arch + key);
         const std::string scaling = text(arch + ".rope.scaling.type");
         if (!scaling.empty() && scaling != "none" && scaling != "linear" && scaling != "yarn" && scaling != "longrope") {
             invalid("the rope scaling type " + in_quotes(scaling) + " is not known");
@@ -141,20 +144,22 @@ class Checker {
     void vocabulary() const {
         const std::int64_t id = gguf_find_key(gguf_, "tokenizer.ggml.tokens");
         if (id < 0) return;
-        if (gguf_get_kv_type(gguf_, id) != GGUF_TYPE_ARRAY || gguf_get_arr_type(gguf_, id) != GGUF_TYPE_STRING) invalid("its vocabulary is not a list of texts");
+        if (gguf_get_kv_type(gguf_, id) != GGUF_TYPE_ARRAY || gguf_get_arr_type(gguf_, id) != GGUF_TYPE_STRING)
+            invalid("its vocabulary is not a list of texts");
         const std::size_t count = gguf_get_arr_n(gguf_, id);
         if (count == 0 || count > (1u << 24)) invalid("its vocabulary has " + std::to_string(count) + " tokens");
         std::unordered_set<std::string> seen;
         for (std::size_t i = 0; i < count; ++i) {
             std::string token = gguf_get_arr_str(gguf_, id, i);
-            if (token.empty()) token = "[EMPTY_" + std::to_string(i) + "]";   // as llama.cpp names it
+            if (token.empty()) token = "[EMPTY_" + std::to_string(i) + "]";  // as llama.cpp names it
             if (!seen.insert(std::move(token)).second) invalid("token " + std::to_string(i) + " of its vocabulary is there twice");
         }
     }
 
     std::string main_type() const {
         std::map<ggml_type, std::uint64_t> bytes;
-        for (std::int64_t i = 0; i < gguf_get_n_tensors(gguf_); ++i) bytes[gguf_get_tensor_type(gguf_, i)] += gguf_get_tensor_size(gguf_, i);
+        for (std::int64_t i = 0; i < gguf_get_n_tensors(gguf_); ++i)
+            bytes[gguf_get_tensor_type(gguf_, i)] += gguf_get_tensor_size(gguf_, i);
         if (bytes.empty()) invalid("it has no weights");
         const auto most = std::max_element(bytes.begin(), bytes.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
         switch (most->first) {
@@ -172,7 +177,7 @@ class Checker {
 
 std::unique_ptr<gguf_context, FreeGguf> read_header(const std::filesystem::path& path) {
     const std::string name = path.filename().string();
-    const MappedFile file(path);   // says why when it cannot be opened
+    const MappedFile file(path);  // says why when it cannot be opened
     const auto bytes = file.bytes();
     const std::string_view start(reinterpret_cast<const char*>(bytes.data()), std::min<std::size_t>(bytes.size(), 4));
     if (start != "GGUF") throw LoadError(LoadError::Kind::invalid, name + " is not a GGUF file.");
@@ -182,7 +187,8 @@ std::unique_ptr<gguf_context, FreeGguf> read_header(const std::filesystem::path&
     for (std::int64_t i = 0; i < gguf_get_n_tensors(gguf.get()); ++i) {
         const std::size_t offset = gguf_get_tensor_offset(gguf.get(), i), size = gguf_get_tensor_size(gguf.get(), i);
         if (data > bytes.size() || offset > bytes.size() - data || size > bytes.size() - data - offset) {
-            throw LoadError(LoadError::Kind::invalid, name + " is truncated: the tensor " + in_quotes(gguf_get_tensor_name(gguf.get(), i)) + " reaches beyond its end.");
+            throw LoadError(LoadError::Kind::invalid, name + " is truncated: the tensor " + in_quotes(gguf_get_tensor_name(gguf.get(), i)) +
+                                                          " reaches beyond its end.");
         }
     }
     return gguf;

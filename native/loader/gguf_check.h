@@ -7,9 +7,9 @@
 namespace tfserve {
 
 struct GgufSummary {
-    std::string architecture;   ///< general.architecture
-    std::string main_type;      ///< type of most bytes of weights: q4_1, bfloat16, ...
-    std::int64_t splits = 1;    ///< files the model consists of
+    std::string architecture;  ///< general.architecture
+    std::string main_type;     ///< type of most bytes of weights: q4_1, bfloat16, ...
+    std::int64_t splits = 1;   ///< files the model consists of
 };
 
 /// Reads the header alone and checks it. Throws LoadError.

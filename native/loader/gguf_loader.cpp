@@ -28,7 +28,8 @@ struct Watch {
 
 std::int32_t head_size(const llama_model* model) {
     const std::string arch = model_metadata(model, "general.architecture");
-    const std::string key = model_metadata(model, arch + ".attention.key_length"), value = model_metadata(model, arch + ".attention.value_length");
+    const std::string key = model_metadata(model, arch + ".attention.key_length"),
+                      value = model_metadata(model, arch + ".attention.value_length");
     if (key != value) return 0;
     if (!key.empty()) return std::atoi(key.c_str());
     return llama_model_n_head(model) > 0 ? llama_model_n_embd(model) / llama_model_n_head(model) : 0;
@@ -53,7 +54,8 @@ LoadedModel load_gguf(const LoadOptions& options, const ProgressFn& progress, co
     if (!model) {
         if (cancel != nullptr && cancel->load()) throw LoadError(LoadError::Kind::cancelled, "Loading was cancelled.");
         if (log.has_error("unknown model architecture")) {
-            throw LoadError(LoadError::Kind::unsupported, name + ": the architecture " + in_quotes(summary.architecture) + " is not supported.");
+            throw LoadError(LoadError::Kind::unsupported,
+                            name + ": the architecture " + in_quotes(summary.architecture) + " is not supported.");
         }
         if (log.has_error("unknown pre-tokenizer") || log.has_error("unknown tokenizer")) {
             throw LoadError(LoadError::Kind::unsupported, name + ": its tokenizer is not supported.");
@@ -62,9 +64,11 @@ LoadedModel load_gguf(const LoadOptions& options, const ProgressFn& progress, co
             throw LoadError(LoadError::Kind::out_of_memory, "There is not enough memory to load " + name + ".");
         }
         if (log.has_error("failed to load GGUF split")) {
-            throw LoadError(LoadError::Kind::not_found, name + " is the first of " + std::to_string(summary.splits) + " files, and not all of them can be read.");
+            throw LoadError(LoadError::Kind::not_found,
+                            name + " is the first of " + std::to_string(summary.splits) + " files, and not all of them can be read.");
         }
-        throw LoadError(LoadError::Kind::invalid, name + " is damaged or incomplete: its metadata and its weights do not fit together; the log says more.");
+        throw LoadError(LoadError::Kind::invalid,
+                        name + " is damaged or incomplete: its metadata and its weights do not fit together; the log says more.");
     }
 
     const llama_vocab* vocab = llama_model_get_vocab(model.get());
@@ -86,7 +90,8 @@ LoadedModel load_gguf(const LoadOptions& options, const ProgressFn& progress, co
     info.bos_token_id = special.bos;
     info.eos_token_ids = special.end_of_generation;
     if (options.dtype != WeightType::as_stored) {
-        info.warnings.push_back("A GGUF file keeps the types of its weights (" + summary.main_type + " here); the dtype option is ignored.");
+        info.warnings.push_back("A GGUF file keeps the types of its weights (" + summary.main_type +
+                                " here); the dtype option is ignored.");
     }
     return LoadedModel(std::move(model), std::move(info), {});
 }

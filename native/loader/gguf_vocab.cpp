@@ -54,7 +54,8 @@ std::shared_ptr<const TokenTable> gguf_token_table(const llama_model* model) {
         pieces[at] = piece_of(vocab, id);
     }
     // sentencepiece puts a space before the first word, unless the file says otherwise
-    const bool prefix = llama_vocab_type(vocab) == LLAMA_VOCAB_TYPE_SPM && model_metadata(model, "tokenizer.ggml.add_space_prefix") != "false";
+    const bool prefix =
+        llama_vocab_type(vocab) == LLAMA_VOCAB_TYPE_SPM && model_metadata(model, "tokenizer.ggml.add_space_prefix") != "false";
     return TokenTable::from_pieces(pieces, special, prefix);
 }
 
@@ -62,8 +63,9 @@ std::vector<TokenId> gguf_tokenize(const llama_vocab* vocab, std::string_view te
     constexpr std::size_t kMost = std::numeric_limits<std::int32_t>::max() - 16;
     if (text.size() > kMost) throw std::length_error("The text is too long to be tokenised.");
     const auto size = static_cast<std::int32_t>(text.size());
-    std::vector<TokenId> ids(text.size() + 2);   // a token has at least one byte, bos and eos aside
-    std::int32_t count = llama_tokenize(vocab, text.data(), size, ids.data(), static_cast<std::int32_t>(ids.size()), add_special, parse_special);
+    std::vector<TokenId> ids(text.size() + 2);  // a token has at least one byte, bos and eos aside
+    std::int32_t count =
+        llama_tokenize(vocab, text.data(), size, ids.data(), static_cast<std::int32_t>(ids.size()), add_special, parse_special);
     if (count < 0 && count != std::numeric_limits<std::int32_t>::min()) {
         ids.resize(static_cast<std::size_t>(-count));
         count = llama_tokenize(vocab, text.data(), size, ids.data(), static_cast<std::int32_t>(ids.size()), add_special, parse_special);

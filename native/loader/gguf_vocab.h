@@ -15,8 +15,8 @@ namespace tfserve {
 
 struct GgufSpecialTokens {
     std::optional<TokenId> bos, eos, pad;
-    std::vector<TokenId> end_of_generation;   ///< ascending; eos first when there is one
-    bool add_bos = false;                     ///< the tokenizer puts bos before a text
+    std::vector<TokenId> end_of_generation;  ///< ascending; eos first when there is one
+    bool add_bos = false;                    ///< the tokenizer puts bos before a text
     bool add_eos = false;
 };
 

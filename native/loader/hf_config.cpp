@@ -14,10 +14,10 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr const char* kFile = "config.json";
-constexpr std::int64_t kMaxWidth = 1 << 20;      // hidden, feed-forward and projection widths
+constexpr std::int64_t kMaxWidth = 1 << 20;  // hidden, feed-forward and projection widths
 constexpr std::int64_t kMaxVocabulary = 1 << 24;
 constexpr std::int64_t kMaxContext = 1 << 28;
-constexpr std::int64_t kMaxLayers = 512;         // what llama.cpp's fixed arrays hold
+constexpr std::int64_t kMaxLayers = 512;  // what llama.cpp's fixed arrays hold
 constexpr std::int64_t kMaxHeads = 4096;
 
 [[noreturn]] void invalid(const std::string& what) { throw LoadError(LoadError::Kind::invalid, std::string(kFile) + ": " + what + "."); }
@@ -129,8 +129,9 @@ RopeConfig read_rope(const Fields& top, const HfConfig& config, const HfDefaults
     if (type == "default") return rope;
     constexpr double kMaxFactor = 1e6;
     // beside the rope parameters it goes before the one in them
-    rope.original_max_position_embeddings = top.integer("original_max_position_embeddings", 1, kMaxContext,
-        fields.integer("original_max_position_embeddings", 1, kMaxContext, config.max_position_embeddings));
+    rope.original_max_position_embeddings =
+        top.integer("original_max_position_embeddings", 1, kMaxContext,
+                    fields.integer("original_max_position_embeddings", 1, kMaxContext, config.max_position_embeddings));
     if (type == "linear") {
         rope.type = RopeType::linear;
         rope.factor = fields.number("factor", 1e-3, kMaxFactor);
@@ -146,7 +147,7 @@ RopeConfig read_rope(const Fields& top, const HfConfig& config, const HfDefaults
     } else if (type == "yarn") {
         rope.type = RopeType::yarn;
         rope.factor = fields.number("factor", 1e-3, kMaxFactor,
-            static_cast<double>(config.max_position_embeddings) / rope.original_max_position_embeddings);
+                                    static_cast<double>(config.max_position_embeddings) / rope.original_max_position_embeddings);
         // 0 means unset, as it does in transformers
         if (const double beta = fields.number("beta_fast", 0, kMaxFactor, 0.0); beta > 0) rope.beta_fast = beta;
         if (const double beta = fields.number("beta_slow", 0, kMaxFactor, 0.0); beta > 0) rope.beta_slow = beta;
@@ -182,7 +183,8 @@ bool uses_sliding_window(const Fields& top, const HfConfig& config) {
         return sliding && (!stated || window < config.max_position_embeddings);
     }
     // layers from max_window_layers on have the window; one as long as the context changes nothing
-    return stated && window < config.max_position_embeddings && top.integer("max_window_layers", 0, kMaxContext, 28) < config.num_hidden_layers;
+    return stated && window < config.max_position_embeddings &&
+           top.integer("max_window_layers", 0, kMaxContext, 28) < config.num_hidden_layers;
 }
 
 std::optional<DType> stated_dtype(const Fields& top) {
@@ -219,9 +221,10 @@ HfConfig parse_hf_config(std::string_view json, const HfDefaults& defaults) {
         invalid("num_attention_heads (" + std::to_string(config.num_attention_heads) + ") is not a multiple of num_key_value_heads (" +
                 std::to_string(config.num_key_value_heads) + ")");
     }
-    config.head_dim = top.integer("head_dim", 2, 65536,
-        defaults.head_dim != 0 ? defaults.head_dim : config.hidden_size / config.num_attention_heads);
-    if (config.head_dim < 2 || config.head_dim % 2 != 0) invalid("head_dim (" + std::to_string(config.head_dim) + ") is not an even number");
+    config.head_dim =
+        top.integer("head_dim", 2, 65536, defaults.head_dim != 0 ? defaults.head_dim : config.hidden_size / config.num_attention_heads);
+    if (config.head_dim < 2 || config.head_dim % 2 != 0)
+        invalid("head_dim (" + std::to_string(config.head_dim) + ") is not an even number");
     if (static_cast<std::int64_t>(config.head_dim) * config.num_attention_heads > kMaxWidth) {
         invalid("head_dim x num_attention_heads is beyond " + std::to_string(kMaxWidth));
     }

@@ -24,8 +24,7 @@ nlohmann::json parse_json(std::string_view text, const std::string& name) {
     try {
         return nlohmann::json::parse(text, check);
     } catch (const nlohmann::json::parse_error& error) {
-        throw LoadError(LoadError::Kind::invalid,
-                        name + " is not valid JSON (near byte " + std::to_string(error.byte) + ").");
+        throw LoadError(LoadError::Kind::invalid, name + " is not valid JSON (near byte " + std::to_string(error.byte) + ").");
     } catch (const nlohmann::json::exception&) {
         throw LoadError(LoadError::Kind::invalid, name + " is not valid JSON.");
     }

@@ -15,12 +15,14 @@ LoadedModel load_model(const LoadOptions& options, const ProgressFn& progress, c
 
     std::error_code error;
     const fs::file_status status = fs::status(options.path, error);
-    const std::string name = in_quotes(options.path.has_filename() ? options.path.filename().string() : options.path.parent_path().filename().string());
+    const std::string name =
+        in_quotes(options.path.has_filename() ? options.path.filename().string() : options.path.parent_path().filename().string());
     if (!fs::exists(status)) throw LoadError(LoadError::Kind::not_found, "There is no file or directory " + name + ".");
     try {
         if (fs::is_directory(status)) {
             if (!fs::exists(options.path / "config.json", error)) {
-                throw LoadError(LoadError::Kind::not_found, "The directory " + name + " has no config.json; to load a GGUF file, name the file itself.");
+                throw LoadError(LoadError::Kind::not_found,
+                                "The directory " + name + " has no config.json; to load a GGUF file, name the file itself.");
             }
             return load_checkpoint(options, progress, cancel);
         }

@@ -21,14 +21,14 @@ namespace tfserve {
 enum class WeightType : std::uint8_t { as_stored, bfloat16, float16, float32 };
 
 struct LoadOptions {
-    std::filesystem::path path;                    ///< a .gguf file, or a directory with config.json and safetensors
-    WeightType dtype = WeightType::as_stored;      ///< a GGUF file keeps its own types, whatever is asked for
-    std::int32_t gpu_layers = -1;                  ///< layers on a GPU where there is one; negative: all
-    bool zero_copy = true;                         ///< let weights that need no change stay in the mapped checkpoint
+    std::filesystem::path path;                ///< a .gguf file, or a directory with config.json and safetensors
+    WeightType dtype = WeightType::as_stored;  ///< a GGUF file keeps its own types, whatever is asked for
+    std::int32_t gpu_layers = -1;              ///< layers on a GPU where there is one; negative: all
+    bool zero_copy = true;                     ///< let weights that need no change stay in the mapped checkpoint
 };
 
 struct LoadProgress {
-    std::size_t tensors_done = 0, tensors_total = 0;   ///< total 0: not known (GGUF)
+    std::size_t tensors_done = 0, tensors_total = 0;  ///< total 0: not known (GGUF)
     std::uint64_t bytes_done = 0, bytes_total = 0;
 };
 /// Called on the loading thread.
@@ -39,22 +39,22 @@ struct ModelInfo {
     enum class Format : std::uint8_t { safetensors, gguf };
 
     Format format = Format::safetensors;
-    std::string architecture;              ///< class name of transformers, or general.architecture of a GGUF file
+    std::string architecture;  ///< class name of transformers, or general.architecture of a GGUF file
     std::string llama_architecture;
-    std::string dtype;                     ///< of most weights: bfloat16, ..., q4_1
+    std::string dtype;  ///< of most weights: bfloat16, ..., q4_1
     std::uint64_t num_parameters = 0;
-    std::uint64_t weight_bytes = 0;        ///< in memory, mapped or not
-    std::uint64_t mapped_bytes = 0;        ///< of them, used in place from the checkpoint's files
-    std::int32_t context_length = 0;       ///< positions the model was made for
-    std::int32_t vocab_size = 0;           ///< entries of a logits row
+    std::uint64_t weight_bytes = 0;   ///< in memory, mapped or not
+    std::uint64_t mapped_bytes = 0;   ///< of them, used in place from the checkpoint's files
+    std::int32_t context_length = 0;  ///< positions the model was made for
+    std::int32_t vocab_size = 0;      ///< entries of a logits row
     std::int32_t hidden_size = 0;
     std::int32_t num_layers = 0;
     std::int32_t num_heads = 0;
     std::int32_t num_kv_heads = 0;
-    std::int32_t head_dim = 0;             ///< of k and v; 0 where they differ
-    std::optional<TokenId> bos_token_id;   ///< of config.json or the GGUF file; generation_config.json goes before it
+    std::int32_t head_dim = 0;            ///< of k and v; 0 where they differ
+    std::optional<TokenId> bos_token_id;  ///< of config.json or the GGUF file; generation_config.json goes before it
     std::vector<TokenId> eos_token_ids;
-    std::vector<std::string> warnings;     ///< sentences for the log
+    std::vector<std::string> warnings;  ///< sentences for the log
 };
 
 /// A model and the files its weights may lie in; the files are let go after the model.
@@ -72,7 +72,7 @@ class LoadedModel {
     const ModelInfo& info() const { return info_; }
 
    private:
-    std::vector<std::shared_ptr<const MappedFile>> files_;   // declared before the model: destroyed after it
+    std::vector<std::shared_ptr<const MappedFile>> files_;  // declared before the model: destroyed after it
     ModelInfo info_;
     ModelPtr model_;
 };

@@ -65,7 +65,8 @@ const Family& select_family(const HfConfig& config) {
     family_defaults(config.architecture);
     auto refuse = [](const std::string& what) { return LoadError(LoadError::Kind::unsupported, "config.json: " + what + "."); };
     if (!config.quantization.empty()) {
-        throw refuse("checkpoints quantised by " + in_quotes(config.quantization) + " are not supported; use one in bfloat16 or float16, or a GGUF file");
+        throw refuse("checkpoints quantised by " + in_quotes(config.quantization) +
+                     " are not supported; use one in bfloat16 or float16, or a GGUF file");
     }
     if (config.hidden_act != "silu" && config.hidden_act != "swish") {
         throw refuse("hidden_act " + in_quotes(config.hidden_act) + " is not supported for " + config.architecture + ", only silu is");

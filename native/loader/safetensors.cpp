@@ -11,7 +11,7 @@ namespace tfserve {
 
 namespace {
 
-constexpr std::uint64_t kMaxHeaderBytes = 100'000'000;   // the format's own bound
+constexpr std::uint64_t kMaxHeaderBytes = 100'000'000;  // the format's own bound
 constexpr std::size_t kMaxIndexBytes = 64u << 20;
 constexpr std::size_t kMaxTensors = 1'000'000;
 constexpr std::size_t kMaxDims = 8;
@@ -24,11 +24,11 @@ struct TypeRow {
 };
 
 constexpr TypeRow kTypes[] = {
-    {"BF16", DType::bfloat16, 16}, {"F16", DType::float16, 16},   {"F32", DType::float32, 32},     {"F64", DType::float64, 64},
-    {"BOOL", DType::other, 8},     {"U8", DType::other, 8},       {"I8", DType::other, 8},         {"U16", DType::other, 16},
-    {"I16", DType::other, 16},     {"U32", DType::other, 32},     {"I32", DType::other, 32},       {"U64", DType::other, 64},
-    {"I64", DType::other, 64},     {"C64", DType::other, 64},     {"F8_E4M3", DType::other, 8},    {"F8_E5M2", DType::other, 8},
-    {"F8_E8M0", DType::other, 8},  {"F4", DType::other, 4},       {"F6_E2M3", DType::other, 6},    {"F6_E3M2", DType::other, 6},
+    {"BF16", DType::bfloat16, 16},    {"F16", DType::float16, 16},      {"F32", DType::float32, 32},  {"F64", DType::float64, 64},
+    {"BOOL", DType::other, 8},        {"U8", DType::other, 8},          {"I8", DType::other, 8},      {"U16", DType::other, 16},
+    {"I16", DType::other, 16},        {"U32", DType::other, 32},        {"I32", DType::other, 32},    {"U64", DType::other, 64},
+    {"I64", DType::other, 64},        {"C64", DType::other, 64},        {"F8_E4M3", DType::other, 8}, {"F8_E5M2", DType::other, 8},
+    {"F8_E8M0", DType::other, 8},     {"F4", DType::other, 4},          {"F6_E2M3", DType::other, 6}, {"F6_E3M2", DType::other, 6},
     {"F8_E4M3FNUZ", DType::other, 8}, {"F8_E5M2FNUZ", DType::other, 8},
 };
 
@@ -57,7 +57,8 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
     bool number_unsigned(number_unsigned_t value) override {
         if (place_ != Place::shape && place_ != Place::offsets) return fail("a number in an unexpected place");
         auto& list = place_ == Place::shape ? entries.back().shape : entries.back().offsets;
-        if (list.size() >= (place_ == Place::shape ? kMaxDims : 2)) return fail("a list that is too long in " + in_quotes(entries.back().name));
+        if (list.size() >= (place_ == Place::shape ? kMaxDims : 2))
+            return fail("a list that is too long in " + in_quotes(entries.back().name));
         list.push_back(value);
         return true;
     }
@@ -139,7 +140,18 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
 
    private:
     enum class Place {
-        start, top, metadata_value, metadata, tensor_value, tensor, dtype, shape_value, shape, offsets_value, offsets, end,
+        start,
+        top,
+        metadata_value,
+        metadata,
+        tensor_value,
+        tensor,
+        dtype,
+        shape_value,
+        shape,
+        offsets_value,
+        offsets,
+        end,
     };
 
     bool fail(const std::string& what) {
@@ -202,7 +214,7 @@ std::size_t dtype_size(DType type) {
 
 std::int64_t SafeTensor::elements() const {
     std::int64_t n = 1;
-    for (std::int64_t dim : shape) n = dim == 0 ? 0 : n * dim;   // the product was checked when the header was read
+    for (std::int64_t dim : shape) n = dim == 0 ? 0 : n * dim;  // the product was checked when the header was read
     return n;
 }
 
@@ -240,7 +252,8 @@ std::map<std::string, SafeTensor> parse_safetensors(std::span<const std::byte> b
         if (begin != reached) invalid(name, begin < reached ? "two tensors overlap" : "there is a hole between two tensors");
         reached = end;
     }
-    if (reached != data.size()) invalid(name, "its header describes " + std::to_string(reached) + " bytes of data, the file has " + std::to_string(data.size()));
+    if (reached != data.size())
+        invalid(name, "its header describes " + std::to_string(reached) + " bytes of data, the file has " + std::to_string(data.size()));
     return tensors;
 }
 
@@ -288,7 +301,8 @@ Checkpoint Checkpoint::open(const std::filesystem::path& directory) {
     for (const auto& [tensor, file] : map->items()) {
         const SafeTensor* found = checkpoint.find(tensor);
         if (found == nullptr || found->file != shards.at(file.get_ref<const std::string&>())) {
-            throw bad_index("says that " + in_quotes(tensor) + " is in " + in_quotes(file.get_ref<const std::string&>()) + ", where it is not");
+            throw bad_index("says that " + in_quotes(tensor) + " is in " + in_quotes(file.get_ref<const std::string&>()) +
+                            ", where it is not");
         }
     }
     return checkpoint;
@@ -299,7 +313,8 @@ void Checkpoint::add_file(const std::filesystem::path& path) {
     for (auto& [name, tensor] : parse_safetensors(file->bytes(), file->name())) {
         tensor.file = files_.size();
         if (!tensors_.emplace(name, std::move(tensor)).second) {
-            throw LoadError(LoadError::Kind::invalid, "The tensor " + in_quotes(name) + " is in two files; one of them is " + file->name() + ".");
+            throw LoadError(LoadError::Kind::invalid,
+                            "The tensor " + in_quotes(name) + " is in two files; one of them is " + file->name() + ".");
         }
     }
     files_.push_back(std::move(file));

@@ -121,8 +121,8 @@ class Planner {
                                                           ", but config.json asks for " + shape_text(tensor.shape) + ".");
         }
         if (source->dtype == DType::other) {
-            throw LoadError(LoadError::Kind::unsupported,
-                            "The tensor " + name + " is stored as " + source->dtype_text + ", which is not supported; BF16, F16 and F32 are.");
+            throw LoadError(LoadError::Kind::unsupported, "The tensor " + name + " is stored as " + source->dtype_text +
+                                                              ", which is not supported; BF16, F16 and F32 are.");
         }
         if (rule.layout == Layout::interleave_query) tensor.interleaved_heads = config_.num_attention_heads;
         if (rule.layout == Layout::interleave_kv) tensor.interleaved_heads = config_.num_key_value_heads;

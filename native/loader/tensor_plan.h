@@ -15,10 +15,10 @@ namespace tfserve {
 /// One tensor as llama.cpp gets it: rows of the checkpoint, or values computed here.
 struct PlannedTensor {
     std::string name;
-    const SafeTensor* source = nullptr;   ///< null: `values`
+    const SafeTensor* source = nullptr;  ///< null: `values`
     std::vector<float> values = {};
-    std::vector<std::int64_t> shape = {}; ///< outermost first, 1 or 2 entries, each >= 1
-    std::int32_t interleaved_heads = 0;   ///< > 0: rows are reordered within each of so many heads
+    std::vector<std::int64_t> shape = {};  ///< outermost first, 1 or 2 entries, each >= 1
+    std::int32_t interleaved_heads = 0;    ///< > 0: rows are reordered within each of so many heads
 };
 
 using MetadataValue = std::variant<std::uint32_t, float, std::string>;
@@ -29,7 +29,7 @@ struct ModelPlan {
     std::vector<std::pair<std::string, MetadataValue>> metadata;
     std::vector<PlannedTensor> tensors;
     std::vector<std::string> warnings;
-    std::uint64_t num_parameters = 0;     ///< elements of the checkpoint in use, shared ones once
+    std::uint64_t num_parameters = 0;  ///< elements of the checkpoint in use, shared ones once
 };
 
 /// Throws LoadError when a tensor is missing, has another shape than config.json says, or a type that cannot be computed with.

@@ -82,7 +82,7 @@ void write_tensor(const PlannedTensor& planned, ggml_tensor* target, bool zero_c
     }
     const SafeTensor& source = *planned.source;
     if (zero_copy && stays_in_place(planned, target)) {
-        target->data = const_cast<std::byte*>(source.data.data());   // read-only mapping; weights are never written
+        target->data = const_cast<std::byte*>(source.data.data());  // read-only mapping; weights are never written
         stats.mapped_bytes += bytes;
         return;
     }
@@ -114,7 +114,8 @@ void write_tensor(const PlannedTensor& planned, ggml_tensor* target, bool zero_c
                 narrow(wide.data(), target->type, width, to, stats);
             }
         }
-        ggml_backend_tensor_set(target, chunk.data(), static_cast<std::size_t>(first) * target_row, static_cast<std::size_t>(count) * target_row);
+        ggml_backend_tensor_set(target, chunk.data(), static_cast<std::size_t>(first) * target_row,
+                                static_cast<std::size_t>(count) * target_row);
     }
 }
 

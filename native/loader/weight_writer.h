@@ -12,7 +12,7 @@ namespace tfserve {
 struct WriteStats {
     std::uint64_t copied_bytes = 0;
     std::uint64_t mapped_bytes = 0;
-    std::uint64_t overflows = 0;   ///< finite values that became infinite in float16
+    std::uint64_t overflows = 0;  ///< finite values that became infinite in float16
 };
 
 /// The ggml type of a DType. Precondition: bfloat16, float16 or float32.

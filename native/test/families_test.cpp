@@ -19,9 +19,17 @@ using Json = nlohmann::json;
 using Shapes = std::map<std::string, std::vector<std::int64_t>>;
 
 Json config_json(const std::string& architecture) {
-    return {{"architectures", {architecture}}, {"hidden_size", 48},         {"intermediate_size", 80},        {"num_hidden_layers", 2},
-            {"num_attention_heads", 6},        {"num_key_value_heads", 2},  {"head_dim", 8},                  {"vocab_size", 40},
-            {"max_position_embeddings", 256},  {"rms_norm_eps", 1e-6},      {"tie_word_embeddings", true}};
+    return {{"architectures", {architecture}},
+            {"hidden_size", 48},
+            {"intermediate_size", 80},
+            {"num_hidden_layers", 2},
+            {"num_attention_heads", 6},
+            {"num_key_value_heads", 2},
+            {"head_dim", 8},
+            {"vocab_size", 40},
+            {"max_position_embeddings", 256},
+            {"rms_norm_eps", 1e-6},
+            {"tie_word_embeddings", true}};
 }
 
 HfConfig parse(const Json& json) { return parse_hf_config(json.dump(), family_defaults(hf_architecture(json.dump()))); }
@@ -111,7 +119,8 @@ TEST(families_llama_biases_and_head) {
     CHECK_EQ(planned.find("blk.0.attn_q.bias")->interleaved_heads, 6);
     CHECK_EQ(planned.find("blk.0.attn_k.bias")->interleaved_heads, 2);
     CHECK(planned.find("output.weight") != nullptr && planned.find("blk.1.ffn_up.bias") != nullptr);
-    CHECK(contains(refusal(json, decoder_shapes(true, true, false, false)), "lacks the tensor lm_head.weight (tie_word_embeddings is false)"));
+    CHECK(contains(refusal(json, decoder_shapes(true, true, false, false)),
+                   "lacks the tensor lm_head.weight (tie_word_embeddings is false)"));
     CHECK(contains(refusal(json, decoder_shapes(false, true, false, true)), "attention_bias is true"));
     CHECK(contains(refusal(json, decoder_shapes(true, false, false, true)), "is true"));
 }
@@ -127,7 +136,7 @@ TEST(families_unknown_tensors_are_a_warning) {
     shapes["model.layers.0.self_attn.rotary_emb.inv_freq"] = {4};
     CHECK(Planned(config_json("LlamaForCausalLM"), shapes).plan.warnings.empty());
     shapes["model.layers.7.adapter.weight"] = {4};
-    shapes["model.layers.0.self_attn.q_proj.bias"] = {48};   // attention_bias is false
+    shapes["model.layers.0.self_attn.q_proj.bias"] = {48};  // attention_bias is false
     const Planned planned(config_json("LlamaForCausalLM"), shapes);
     REQUIRE(planned.plan.warnings.size() == 1);
     CHECK(contains(planned.plan.warnings[0], "2 tensors") && contains(planned.plan.warnings[0], "q_proj.bias"));
@@ -198,7 +207,7 @@ TEST(families_missing_tensors_wrong_shapes_and_types) {
     REQUIRE(refusal(json, shapes).empty());
     std::set<std::string> needed;
     for (const auto& [name, shape] : shapes) {
-        if (contains(name, "mlp.") && contains(name, "bias")) continue;   // not Qwen3's
+        if (contains(name, "mlp.") && contains(name, "bias")) continue;  // not Qwen3's
         Shapes without = shapes;
         without.erase(name);
         CHECK(contains(refusal(json, without), "lacks the tensor " + name));

@@ -82,8 +82,8 @@ TEST(hf_config_spellings_of_rope) {
 
     Json five = base();
     five.erase("rope_theta");
-    five["rope_parameters"] = {{"rope_type", "llama3"}, {"rope_theta", 1000.0}, {"factor", 8.0}, {"low_freq_factor", 1.0},
-                               {"high_freq_factor", 4.0}, {"original_max_position_embeddings", 128}};
+    five["rope_parameters"] = {{"rope_type", "llama3"},  {"rope_theta", 1000.0},    {"factor", 8.0},
+                               {"low_freq_factor", 1.0}, {"high_freq_factor", 4.0}, {"original_max_position_embeddings", 128}};
     CHECK(parse(five).rope.type == RopeType::llama3);
     CHECK_EQ(parse(five).rope.theta, 1000.0);
     CHECK_EQ(parse(five).rope.original_max_position_embeddings, 128);
@@ -91,7 +91,7 @@ TEST(hf_config_spellings_of_rope) {
     Json both = base();
     both["rope_parameters"] = {{"rope_type", "default"}, {"rope_theta", 7.0}};
     both["rope_scaling"] = {{"rope_type", "linear"}, {"factor", 2.0}};
-    CHECK(parse(both).rope.type == RopeType::linear);   // the old spelling wins, with its own theta
+    CHECK(parse(both).rope.type == RopeType::linear);  // the old spelling wins, with its own theta
     CHECK_EQ(parse(both).rope.theta, 500000.0);
     both["rope_scaling"] = nullptr;
     CHECK_EQ(parse(both).rope.theta, 7.0);
@@ -122,12 +122,12 @@ TEST(hf_config_sliding_windows) {
     json["use_sliding_window"] = true;
     json["sliding_window"] = nullptr;
     json["max_window_layers"] = 0;
-    CHECK(!parse(json).sliding_window);   // no window
+    CHECK(!parse(json).sliding_window);  // no window
     json.erase("sliding_window");
-    CHECK(!parse(json).sliding_window);   // 4096, beyond the context
+    CHECK(!parse(json).sliding_window);  // 4096, beyond the context
     json.erase("max_window_layers");
     json["sliding_window"] = 64;
-    CHECK(!parse(json).sliding_window);   // starts at layer 28
+    CHECK(!parse(json).sliding_window);  // starts at layer 28
     json["max_window_layers"] = 1;
     CHECK(parse(json).sliding_window);
     json["layer_types"] = {"full_attention", "full_attention"};
@@ -142,13 +142,15 @@ TEST(hf_config_sliding_windows) {
 
 TEST(hf_config_refuses_bad_values_by_name) {
     const Json bad_sizes[] = {0, -1, 1.5, "64", true, Json::array(), Json::object(), 1e300, std::int64_t{1} << 40};
-    for (const char* key : {"hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim",
-                            "vocab_size", "max_position_embeddings"}) {
+    for (const char* key : {"hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads",
+                            "head_dim", "vocab_size", "max_position_embeddings"}) {
         for (const Json& value : bad_sizes) {
-            if (!CHECK(contains(refusal_with(key, value), key))) testing::report(__FILE__, __LINE__, std::string(key) + " = " + value.dump());
+            if (!CHECK(contains(refusal_with(key, value), key)))
+                testing::report(__FILE__, __LINE__, std::string(key) + " = " + value.dump());
         }
     }
-    for (const char* key : {"hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size", "architectures"}) {
+    for (const char* key :
+         {"hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size", "architectures"}) {
         CHECK(contains(refusal_with(key, nullptr), key));
     }
     for (const char* key : {"rms_norm_eps", "rope_theta"}) {
@@ -159,7 +161,7 @@ TEST(hf_config_refuses_bad_values_by_name) {
     CHECK(contains(refusal_with("architectures", "LlamaForCausalLM"), "architectures"));
     CHECK(contains(refusal_with("architectures", Json::array()), "architectures"));
     CHECK(contains(refusal_with("num_key_value_heads", 3), "not a multiple"));
-    CHECK_EQ(refusal_with("hidden_size", 66), "");   // heads of 16
+    CHECK_EQ(refusal_with("hidden_size", 66), "");  // heads of 16
     CHECK(contains(refusal_with("head_dim", 15), "even"));
     CHECK(contains(refusal_with("eos_token_id", "x"), "eos_token_id"));
     CHECK(contains(refusal_with("num_hidden_layers", 513), "num_hidden_layers"));
@@ -188,8 +190,7 @@ TEST(hf_config_mutated_text_never_escapes) {
         try {
             const HfConfig config = parse_hf_config(text, {});
             CHECK(config.num_attention_heads % config.num_key_value_heads == 0 && config.head_dim % 2 == 0 && config.head_dim >= 2);
-        } catch (const LoadError&) {
-        }
+        } catch (const LoadError&) {}
     }
 }
 

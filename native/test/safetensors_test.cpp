@@ -119,7 +119,8 @@ TEST(safetensors_refuses_hostile_headers) {
 }
 
 TEST(safetensors_refuses_headers_that_lie_about_their_size) {
-    for (std::uint64_t size : {std::uint64_t{3}, std::uint64_t{1} << 20, std::uint64_t{100'000'001}, ~std::uint64_t{0}, ~std::uint64_t{0} - 7}) {
+    for (std::uint64_t size :
+         {std::uint64_t{3}, std::uint64_t{1} << 20, std::uint64_t{100'000'001}, ~std::uint64_t{0}, ~std::uint64_t{0} - 7}) {
         std::string bytes = safetensors_bytes("{}", 0);
         std::memcpy(bytes.data(), &size, sizeof size);
         CHECK(!refusal(bytes).empty());
@@ -155,12 +156,12 @@ TEST(safetensors_mutated_headers_never_escape) {
         try {
             for (const auto& [name, tensor] : parse_safetensors(as_bytes(bytes), "x")) {
                 // what is accepted lies inside the file
-                CHECK(tensor.data.data() >= as_bytes(bytes).data() && tensor.data.data() + tensor.data.size() <= as_bytes(bytes).data() + bytes.size());
+                CHECK(tensor.data.data() >= as_bytes(bytes).data() &&
+                      tensor.data.data() + tensor.data.size() <= as_bytes(bytes).data() + bytes.size());
                 if (dtype_size(tensor.dtype) != 0) CHECK_EQ(tensor.data.size(), tensor.elements() * dtype_size(tensor.dtype));
             }
             ++accepted;
-        } catch (const LoadError&) {
-        }
+        } catch (const LoadError&) {}
     }
     CHECK(accepted < 10'000);
 }

@@ -36,7 +36,7 @@ enum class When : std::uint8_t { always, untied_head, attention_bias, mlp_bias }
 struct TensorRule {
     const char* hf_name;
     const char* gguf_name;
-    std::array<Dim, 2> shape;   ///< outermost first; vectors have Dim::none second
+    std::array<Dim, 2> shape;  ///< outermost first; vectors have Dim::none second
     Layout layout = Layout::as_stored;
     When when = When::always;
 };
@@ -49,8 +49,8 @@ struct HyperRule {
 
 /// One way to run an architecture.
 struct Family {
-    const char* hf_architecture;      ///< class name in config.json
-    const char* llama_architecture;   ///< general.architecture
+    const char* hf_architecture;     ///< class name in config.json
+    const char* llama_architecture;  ///< general.architecture
     HfDefaults defaults;
     std::span<const HyperRule> hyperparameters;
     std::span<const TensorRule> tensors;
