@@ -9,7 +9,7 @@ namespace tfserve {
 BlockPool::BlockPool(std::int32_t num_blocks, EvictCallback on_evict) : on_evict_(std::move(on_evict)) {
     if (num_blocks < 0) throw std::invalid_argument("a block pool needs a page count of 0 or more");
     pages_.resize(static_cast<std::size_t>(num_blocks));
-    free_.reserve(pages_.size());   // so that unref() never allocates memory
+    free_.reserve(pages_.size());  // so that unref() never allocates memory
     for (BlockId block = num_blocks - 1; block >= 0; --block) free_.push_back(block);
 }
 
@@ -104,7 +104,8 @@ std::string BlockPool::check() const {
     if (cached != num_cached_) return "the cached list has " + std::to_string(cached) + " pages, not " + std::to_string(num_cached_);
     for (std::size_t i = 0; i < pages_.size(); ++i) {
         if (pages_[i].ref < 0) return name(static_cast<BlockId>(i)) + " has a negative reference count";
-        if (pages_[i].ref == 0 && seen[i] == kUnseen) return name(static_cast<BlockId>(i)) + " is lost: neither free, cached nor referenced";
+        if (pages_[i].ref == 0 && seen[i] == kUnseen)
+            return name(static_cast<BlockId>(i)) + " is lost: neither free, cached nor referenced";
     }
     return {};
 }

@@ -48,12 +48,12 @@ class BlockPool {
     std::string check() const;
 
    private:
-    friend struct TestPeer;   // tests plant faults through it
+    friend struct TestPeer;  // tests plant faults through it
 
     struct Page {
         std::int32_t ref = 0;
         bool published = false;
-        BlockId prev = kNoBlock;   // neighbours in the list of cached pages
+        BlockId prev = kNoBlock;  // neighbours in the list of cached pages
         BlockId next = kNoBlock;
     };
     Page& page(BlockId block) { return pages_[static_cast<std::size_t>(block)]; }
@@ -61,8 +61,8 @@ class BlockPool {
     void remove_cached(BlockId block) noexcept;
 
     std::vector<Page> pages_;
-    std::vector<BlockId> free_;            // a stack
-    BlockId oldest_ = kNoBlock;            // ends of the list of cached pages
+    std::vector<BlockId> free_;  // a stack
+    BlockId oldest_ = kNoBlock;  // ends of the list of cached pages
     BlockId newest_ = kNoBlock;
     std::int32_t num_cached_ = 0;
     std::uint64_t evictions_ = 0;

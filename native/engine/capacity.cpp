@@ -18,7 +18,7 @@ Capacity::Capacity(const RunnerCapabilities& capabilities) : capabilities_(capab
         // A chunk of n tokens reads window + n - 1 cells, which touch one page more than they fill when they start inside one.
         const std::int64_t largest_chunk = static_cast<std::int64_t>(group.num_blocks - 1) * c.block_size + 2 - group.window;
         if (group.window > 0 && largest_chunk >= 1) {
-            chunk = std::min(chunk, largest_chunk);   // such a group never runs out: pages leave at its other end
+            chunk = std::min(chunk, largest_chunk);  // such a group never runs out: pages leave at its other end
         } else {
             pool_tokens_ = std::min(pool_tokens_, static_cast<std::int64_t>(group.num_blocks) * c.block_size);
         }

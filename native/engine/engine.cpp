@@ -21,7 +21,7 @@ double seconds(Clock::duration d) { return std::chrono::duration<double>(d).coun
 /// What the engine's thread is told at a step border: a request to take, or one to abort.
 struct Command {
     SequenceId id = 0;
-    std::unique_ptr<EngineRequest> submit;   // null: abort
+    std::unique_ptr<EngineRequest> submit;  // null: abort
 };
 
 }  // namespace
@@ -130,7 +130,7 @@ struct Engine::Impl {
         try {
             core_.fail_all(what);
         } catch (const std::exception&) {
-            return;   // no memory to tell everybody; the next round goes on with the rest
+            return;  // no memory to tell everybody; the next round goes on with the rest
         }
     }
 
@@ -140,13 +140,13 @@ struct Engine::Impl {
         try {
             wake = publish();
         } catch (const std::exception&) {
-            return;   // no memory: what is undelivered stays in the core until the next step
+            return;  // no memory: what is undelivered stays in the core until the next step
         }
         if (!wake || !wake_) return;
         try {
             wake_();
         } catch (const std::exception&) {
-            return;   // the deltas wait in the mailbox for the next take()
+            return;  // the deltas wait in the mailbox for the next take()
         }
     }
 
@@ -166,7 +166,7 @@ struct Engine::Impl {
             mailbox_.swap(deltas);
         } else {
             const std::size_t needed = mailbox_.size() + deltas.size();
-            if (mailbox_.capacity() < needed) mailbox_.reserve(2 * needed);   // either all go over or none
+            if (mailbox_.capacity() < needed) mailbox_.reserve(2 * needed);  // either all go over or none
             for (Delta& delta : deltas) mailbox_.push_back(std::move(delta));
             deltas.clear();
         }
@@ -176,21 +176,21 @@ struct Engine::Impl {
     EngineCore core_;
     const std::int32_t max_waiting_;
     const Wake wake_;
-    double last_step_ms_ = 0;        // the thread's
+    double last_step_ms_ = 0;  // the thread's
     double last_step_end_s_ = 0;
 
-    mutable std::mutex mutex_;       // guards what follows
+    mutable std::mutex mutex_;  // guards what follows
     std::condition_variable changed_;
     std::vector<Command> commands_;
     std::unordered_set<SequenceId> live_;
     std::vector<Delta> mailbox_;
     bool wake_pending_ = false;
     bool stop_ = false;
-    std::int64_t num_unadmitted_ = 0;   // requests that were never admitted, commands included
+    std::int64_t num_unadmitted_ = 0;  // requests that were never admitted, commands included
     std::int64_t num_free_slots_ = 0;
     EngineStats stats_;
 
-    std::thread thread_;             // last: it uses all of the above
+    std::thread thread_;  // last: it uses all of the above
 };
 
 Engine::Engine(std::unique_ptr<ModelRunner> runner, std::shared_ptr<const TokenTable> tokens, EngineConfig config, Wake wake)

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <exception>
 #include <new>
-#include <optional>
 #include <thread>
 #include <utility>
 
@@ -29,18 +28,18 @@ SubmitResult refuse(SubmitError error, std::string message) { return {error, std
 struct EngineCore::Choice {
     Request* request;
     std::int32_t index;
-    SequenceId sequence;           // 0 once it is closed
+    SequenceId sequence;  // 0 once it is closed
     Sampler sampler;
     TextStream text;
     std::int32_t num_output = 0;
-    bool finished = false;         // its last delta is made
+    bool finished = false;  // its last delta is made
 };
 
 struct EngineCore::Request {
     EngineRequest spec;
-    std::vector<std::unique_ptr<Choice>> choices;   // grows from 1 to n with the first sampled token
+    std::vector<std::unique_ptr<Choice>> choices;  // grows from 1 to n with the first sampled token
     std::int32_t num_cached_tokens = 0;
-    std::int32_t num_live = 0;                      // of `choices`
+    std::int32_t num_live = 0;  // of `choices`
     bool admitted = false;
 };
 
@@ -56,13 +55,15 @@ SubmitResult EngineCore::validate(const EngineRequest& request) const {
     if (request.id == 0) return refuse(SubmitError::invalid, "a request needs an id");
     if (request.prompt.empty()) return refuse(SubmitError::invalid, "the prompt has no tokens");
     if (request.n < 1 || request.n > kMaxChoices) {
-        return refuse(SubmitError::invalid, "n must be between 1 and " + std::to_string(kMaxChoices) + ", not " + std::to_string(request.n));
+        return refuse(SubmitError::invalid,
+                      "n must be between 1 and " + std::to_string(kMaxChoices) + ", not " + std::to_string(request.n));
     }
     if (request.sampling.max_new_tokens < 1) return refuse(SubmitError::invalid, "at least one token must be asked for");
     const std::size_t length = request.prompt.size();
     if (std::cmp_greater_equal(length, capabilities_.max_model_len)) {
         return refuse(SubmitError::too_long, "the prompt has " + std::to_string(length) + " tokens, but the model's context is " +
-                                                 std::to_string(capabilities_.max_model_len) + " tokens, of which one at least must be left for the answer");
+                                                 std::to_string(capabilities_.max_model_len) +
+                                                 " tokens, of which one at least must be left for the answer");
     }
     const std::int64_t pool_tokens = scheduler_.capacity().pool_tokens();
     if (std::cmp_greater_equal(length, pool_tokens)) {
@@ -80,10 +81,9 @@ SubmitResult EngineCore::validate(const EngineRequest& request) const {
 EngineCore::Choice& EngineCore::add_choice(Request& request, SequenceId sequence) {
     const auto index = static_cast<std::int32_t>(request.choices.size());
     const SamplingParams& sampling = request.spec.sampling;
-    request.choices.push_back(std::make_unique<Choice>(
-        Choice{&request, index, sequence,
-               Sampler(sampling, request.spec.prompt, capabilities_.vocab_size, static_cast<std::uint64_t>(index)),
-               TextStream(tokens_, sampling.stop, sampling.skip_special_tokens), 0, false}));
+    request.choices.push_back(std::make_unique<Choice>(Choice{
+        &request, index, sequence, Sampler(sampling, request.spec.prompt, capabilities_.vocab_size, static_cast<std::uint64_t>(index)),
+        TextStream(tokens_, sampling.stop, sampling.skip_special_tokens), 0, false}));
     ++request.num_live;
     Choice& choice = *request.choices.back();
     by_sequence_.emplace(sequence, &choice);
@@ -106,8 +106,8 @@ void EngineCore::submit(EngineRequest spec) noexcept {
         sequence.id = sequence_id;
         sequence.tokens = request.spec.prompt;
         sequence.num_prompt_tokens = sequence.num_tokens();
-        sequence.max_tokens = static_cast<std::int32_t>(
-            std::min<std::int64_t>(std::int64_t{sequence.num_prompt_tokens} + request.spec.sampling.max_new_tokens, capabilities_.max_model_len));
+        sequence.max_tokens = static_cast<std::int32_t>(std::min<std::int64_t>(
+            std::int64_t{sequence.num_prompt_tokens} + request.spec.sampling.max_new_tokens, capabilities_.max_model_len));
         sequence.priority = request.spec.priority;
         sequence.arrival = next_arrival_++;
         sequence.salt = request.spec.cache_salt;
@@ -127,7 +127,7 @@ void EngineCore::submit(EngineRequest spec) noexcept {
                 deltas_.push_back(std::move(delta));
             }
         } catch (const std::bad_alloc&) {
-            return;   // not even room to say so
+            return;  // not even room to say so
         }
     }
 }
@@ -142,7 +142,7 @@ void EngineCore::abort(SequenceId id) {
 }
 
 void EngineCore::fail_all(const std::string& error) {
-    for (const auto& [sequence, choice] : by_sequence_) scheduler_.finish(sequence);   // pages first: what follows may lack memory
+    for (const auto& [sequence, choice] : by_sequence_) scheduler_.finish(sequence);  // pages first: what follows may lack memory
     while (!requests_.empty()) end(*requests_.begin()->second, FinishReason::error, error);
 }
 
@@ -166,11 +166,11 @@ void EngineCore::step() {
         scheduler_.step_failed();
         for (const PlanRow& row : plan.rows) {
             const auto it = by_sequence_.find(row.sequence);
-            if (it == by_sequence_.end()) continue;   // ended with another row
+            if (it == by_sequence_.end()) continue;  // ended with another row
             Choice& choice = *it->second;
             Request& request = *choice.request;
             if (choice.num_output == 0) {
-                end(request, FinishReason::error, error);   // the other choices have not begun
+                end(request, FinishReason::error, error);  // the other choices have not begun
             } else {
                 end(choice, FinishReason::error, error);
                 drop_if_ended(request);
@@ -193,7 +193,8 @@ void EngineCore::note_admissions(const StepPlan& plan) {
 }
 
 bool EngineCore::pays_to_share(std::size_t rows) const {
-    return rows > 1 && rows * static_cast<std::size_t>(capabilities_.vocab_size) >= kSharedLogits && std::thread::hardware_concurrency() > 1;
+    return rows > 1 && rows * static_cast<std::size_t>(capabilities_.vocab_size) >= kSharedLogits &&
+           std::thread::hardware_concurrency() > 1;
 }
 
 void EngineCore::sample_rows(const StepPlan& plan) {
@@ -245,7 +246,7 @@ void EngineCore::sample_choices(Choice& first, std::span<float> logits) {
     Request& request = *first.request;
     try {
         const std::int32_t max_tokens = scheduler_.sequence(first.sequence).max_tokens;
-        const std::vector<float> original(logits.begin(), logits.end());   // sample() overwrites its row
+        const std::vector<float> original(logits.begin(), logits.end());  // sample() overwrites its row
         SampledToken sampled = first.sampler.sample(logits, {});
         const TokenId first_token = sampled.token;
         const bool first_goes_on = accept(first, max_tokens, std::move(sampled));
@@ -267,7 +268,7 @@ void EngineCore::sample_choices(Choice& first, std::span<float> logits) {
         }
         drop_if_ended(request);
     } catch (const std::exception& failure) {
-        end(request, FinishReason::error, failure.what());   // nothing of it is sent twice: finished choices have had their last delta
+        end(request, FinishReason::error, failure.what());  // nothing of it is sent twice: finished choices have had their last delta
     }
 }
 
@@ -334,7 +335,7 @@ void EngineCore::end(Choice& choice, FinishReason reason, const std::string& err
 }
 
 void EngineCore::end(Request& request, FinishReason reason, const std::string& error) {
-    for (const auto& choice : request.choices) close(*choice);   // pages first: what follows may lack memory
+    for (const auto& choice : request.choices) close(*choice);  // pages first: what follows may lack memory
     for (const auto& choice : request.choices) end(*choice, reason, error);
     for (auto i = static_cast<std::int32_t>(request.choices.size()); i < request.spec.n; ++i) {
         Delta delta = begin_delta(*request.choices.front());

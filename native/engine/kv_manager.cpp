@@ -53,7 +53,7 @@ std::vector<PrefixNodeId> KvManager::matching_nodes(std::span<const TokenId> tok
     for (std::int32_t page = 0; page < limit; ++page) {
         node = prefix_->find(node, salt, page_tokens(tokens, page));
         if (node == kNoPrefixNode) break;
-        bool complete = true;   // groups that see everything need every page
+        bool complete = true;  // groups that see everything need every page
         for (std::int32_t group = 0; group < num_groups() && complete; ++group) {
             complete = config_.groups[static_cast<std::size_t>(group)].window != 0 || prefix_->page(node, group) != kNoBlock;
         }
@@ -134,7 +134,7 @@ void KvManager::release_unseen(Entry& entry, std::int32_t group, std::int32_t nu
 }
 
 bool KvManager::must_copy(const Entry& entry, std::int32_t group, std::int32_t num_computed) const {
-    if (num_computed % config_.block_size == 0) return false;   // the next token opens a page
+    if (num_computed % config_.block_size == 0) return false;  // the next token opens a page
     const auto page = static_cast<std::size_t>(num_computed / config_.block_size);
     const std::vector<BlockId>& table = entry.tables[static_cast<std::size_t>(group)];
     return page < table.size() && pool(group).ref_count(table[page]) > 1;
@@ -186,7 +186,7 @@ void KvManager::publish(SequenceId id, std::span<const TokenId> tokens, std::int
             prefix_->set_page(node, group, block);
             pools_[g]->publish(block);
         }
-        prefix_->unpin(std::exchange(entry.tip, node));   // find_or_insert's pin is now the tip's
+        prefix_->unpin(std::exchange(entry.tip, node));  // find_or_insert's pin is now the tip's
         ++entry.num_published;
     }
 }

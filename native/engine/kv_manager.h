@@ -82,12 +82,12 @@ class KvManager {
     friend struct TestPeer;
 
     struct Entry {
-        std::vector<std::vector<BlockId>> tables;   // by group; kNoBlock before first_live
-        std::vector<std::int32_t> first_live;       // by group: first page that a window has not given back
+        std::vector<std::vector<BlockId>> tables;  // by group; kNoBlock before first_live
+        std::vector<std::int32_t> first_live;      // by group: first page that a window has not given back
         std::string salt;
-        PrefixNodeId tip = kNoPrefixNode;           // node of the last published page, pinned
-        std::int32_t num_published = 0;             // pages
-        bool publishable = true;                    // false after a hash collision
+        PrefixNodeId tip = kNoPrefixNode;  // node of the last published page, pinned
+        std::int32_t num_published = 0;    // pages
+        bool publishable = true;           // false after a hash collision
     };
 
     std::span<const TokenId> page_tokens(std::span<const TokenId> tokens, std::int32_t page) const;
@@ -100,7 +100,7 @@ class KvManager {
     std::string check_prefixes(const ComputedTokens& computed_tokens) const;
 
     KvManagerConfig config_;
-    std::unique_ptr<PrefixCache> prefix_;   // null: switched off
+    std::unique_ptr<PrefixCache> prefix_;  // null: switched off
     std::vector<std::unique_ptr<BlockPool>> pools_;
     std::unordered_map<SequenceId, Entry> sequences_;
     std::uint64_t prefix_queries_ = 0;

@@ -28,7 +28,8 @@ std::string KvManager::check_tables(const ComputedTokens& computed_tokens) const
             const std::string who = "group " + std::to_string(g) + ", sequence " + std::to_string(id) + ": ";
             const std::span<const TokenId> tokens = computed_tokens(id);
             const std::vector<BlockId>& table = entry.tables[g];
-            if (table.size() * static_cast<std::size_t>(config_.block_size) < tokens.size()) return who + "its table is too short for its computed tokens";
+            if (table.size() * static_cast<std::size_t>(config_.block_size) < tokens.size())
+                return who + "its table is too short for its computed tokens";
             for (std::size_t page = 0; page < table.size(); ++page) {
                 const BlockId block = table[page];
                 if (std::cmp_less(page, entry.first_live[g])) {
@@ -65,7 +66,8 @@ std::string KvManager::check_prefixes(const ComputedTokens& computed_tokens) con
     for (std::int32_t group = 0; group < num_groups(); ++group) {
         for (BlockId block = 0; block < pool(group).num_blocks(); ++block) {
             if (pool(group).is_published(block) != (prefix_->node_of(group, block) != kNoPrefixNode)) {
-                return "group " + std::to_string(group) + ": page " + std::to_string(block) + " is published in one book and not in the other";
+                return "group " + std::to_string(group) + ": page " + std::to_string(block) +
+                       " is published in one book and not in the other";
             }
         }
     }

@@ -24,12 +24,12 @@ struct RunnerCapabilities {
     /// false: the runner keeps its own cache by slot; block tables only count memory, and there is
     /// no prefix reuse, no fork and no copy on write.
     bool paged = true;
-    std::int32_t block_size = 16;          ///< cells a page, a power of two
-    std::vector<KvGroupSpec> groups;       ///< at least one
-    std::int32_t max_num_seqs = 0;         ///< slots
-    std::int32_t max_batch_tokens = 0;     ///< tokens a step
-    std::int32_t max_model_len = 0;        ///< prompt + output of one sequence
-    std::int32_t vocab_size = 0;           ///< entries of a logits row
+    std::int32_t block_size = 16;       ///< cells a page, a power of two
+    std::vector<KvGroupSpec> groups;    ///< at least one
+    std::int32_t max_num_seqs = 0;      ///< slots
+    std::int32_t max_batch_tokens = 0;  ///< tokens a step
+    std::int32_t max_model_len = 0;     ///< prompt + output of one sequence
+    std::int32_t vocab_size = 0;        ///< entries of a logits row
 };
 
 /// Failure of one step; every sequence in it ends with FinishReason::error and the engine goes on.

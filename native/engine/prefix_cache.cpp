@@ -67,7 +67,7 @@ PrefixNodeId PrefixCache::find_or_insert(PrefixNodeId parent, std::string_view s
         if (nodes_.capacity() < n) nodes_.reserve(2 * n);
         tokens_.resize(std::max(tokens_.size(), n * static_cast<std::size_t>(block_size_)));
         pages_.resize(std::max(pages_.size(), n * node_of_block_.size()), kNoBlock);
-        if (free_.capacity() < n) free_.reserve(2 * n);   // release() must not allocate
+        if (free_.capacity() < n) free_.reserve(2 * n);  // release() must not allocate
     }
     const PrefixNodeId id = free_.empty() ? static_cast<PrefixNodeId>(nodes_.size()) : free_.back();
     by_key_.emplace(key, id);
@@ -83,7 +83,7 @@ PrefixNodeId PrefixCache::find_or_insert(PrefixNodeId parent, std::string_view s
     node.alive = true;
     node.salt = std::move(root_salt);
     std::ranges::copy(tokens, tokens_.begin() + static_cast<std::ptrdiff_t>(id) * block_size_);
-    pin(parent);   // a child keeps its parent
+    pin(parent);  // a child keeps its parent
     return id;
 }
 
@@ -114,7 +114,7 @@ void PrefixCache::unpin(PrefixNodeId node) noexcept {
         if (--n.uses > 0) return;
         const PrefixNodeId parent = n.parent;
         release(node);
-        node = parent;   // which has lost a child
+        node = parent;  // which has lost a child
     }
 }
 
@@ -150,16 +150,19 @@ std::string PrefixCache::check() const {
             if (node_of(group, block) != id) return name(id) + " names page " + std::to_string(block) + ", which does not name it";
         }
     }
-    if (alive != by_key_.size()) return "the prefix map has " + std::to_string(by_key_.size()) + " entries for " + std::to_string(alive) + " nodes";
+    if (alive != by_key_.size())
+        return "the prefix map has " + std::to_string(by_key_.size()) + " entries for " + std::to_string(alive) + " nodes";
     for (std::size_t i = 0; i < nodes_.size(); ++i) {
         // pins belong to sequences: there may be more uses than children and pages, never fewer
-        if (nodes_[i].alive && (nodes_[i].uses < uses[i] || nodes_[i].uses == 0)) return name(static_cast<PrefixNodeId>(i)) + " counts too few uses";
+        if (nodes_[i].alive && (nodes_[i].uses < uses[i] || nodes_[i].uses == 0))
+            return name(static_cast<PrefixNodeId>(i)) + " counts too few uses";
     }
     for (std::size_t group = 0; group < node_of_block_.size(); ++group) {
         for (std::size_t block = 0; block < node_of_block_[group].size(); ++block) {
             const PrefixNodeId node = node_of_block_[group][block];
             if (node == kNoPrefixNode) continue;
-            if (!nodes_[static_cast<std::size_t>(node)].alive || page(node, static_cast<std::int32_t>(group)) != static_cast<BlockId>(block)) {
+            if (!nodes_[static_cast<std::size_t>(node)].alive ||
+                page(node, static_cast<std::int32_t>(group)) != static_cast<BlockId>(block)) {
                 return "page " + std::to_string(block) + " names " + name(node) + ", which does not name it";
             }
         }

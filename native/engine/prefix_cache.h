@@ -70,9 +70,9 @@ class PrefixCache {
     struct Node {
         Hash128 key;
         PrefixNodeId parent = kNoPrefixNode;
-        std::int32_t uses = 0;   // children + pages + pins; 0 and not alive: on the free list
+        std::int32_t uses = 0;  // children + pages + pins; 0 and not alive: on the free list
         bool alive = false;
-        std::string salt;        // of a root only
+        std::string salt;  // of a root only
     };
     struct KeyHash {
         std::size_t operator()(const Hash128& key) const noexcept { return static_cast<std::size_t>(key.lo); }
@@ -90,10 +90,10 @@ class PrefixCache {
     HashKey key_;
     std::unordered_map<Hash128, PrefixNodeId, KeyHash> by_key_;
     std::vector<Node> nodes_;
-    std::vector<TokenId> tokens_;      // block_size_ a node
-    std::vector<BlockId> pages_;       // one a node and group
+    std::vector<TokenId> tokens_;  // block_size_ a node
+    std::vector<BlockId> pages_;   // one a node and group
     std::vector<PrefixNodeId> free_;
-    std::vector<std::vector<PrefixNodeId>> node_of_block_;   // by group
+    std::vector<std::vector<PrefixNodeId>> node_of_block_;  // by group
 };
 
 }  // namespace tfserve

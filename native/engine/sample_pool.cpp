@@ -23,7 +23,7 @@ void SamplePool::run(std::size_t n, const std::function<void(std::size_t)>& job)
     wake_.notify_one();
     drain(job, n);
     std::unique_lock lock(mutex_);
-    job_ = nullptr;   // a helper that wakes only now finds nothing
+    job_ = nullptr;  // a helper that wakes only now finds nothing
     idle_.wait(lock, [this] { return !busy_; });
 }
 

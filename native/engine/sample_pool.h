@@ -29,7 +29,7 @@ class SamplePool {
     std::thread helper_;
     std::mutex mutex_;
     std::condition_variable wake_, idle_;
-    const std::function<void(std::size_t)>* job_ = nullptr;   // guarded by mutex_, as are the next three
+    const std::function<void(std::size_t)>* job_ = nullptr;  // guarded by mutex_, as are the next three
     std::size_t n_ = 0;
     bool busy_ = false;
     bool stop_ = false;

@@ -16,7 +16,7 @@ Scheduler::Scheduler(const RunnerCapabilities& capabilities, const SchedulerConf
       max_running_(config.continuous_batching ? std::min(capabilities.max_num_seqs, capabilities.max_batch_tokens) : 1) {
     free_slots_.reserve(static_cast<std::size_t>(capabilities.max_num_seqs));
     released_.resize(static_cast<std::size_t>(capabilities.max_num_seqs));
-    for (SlotId slot = 0; slot < capabilities.max_num_seqs; ++slot) free_slots_.push_back(slot);   // ascending: already a heap
+    for (SlotId slot = 0; slot < capabilities.max_num_seqs; ++slot) free_slots_.push_back(slot);  // ascending: already a heap
 }
 
 void Scheduler::add(Sequence sequence) {
@@ -89,7 +89,7 @@ void Scheduler::pick(Sequence& sequence, std::int32_t n_tokens, std::vector<Bloc
 void Scheduler::schedule_waiting() {
     while (!waiting_.empty() && num_running() < max_running_ && budget_ > 0 && prefill_budget_ > 0) {
         Sequence& s = **waiting_.begin();
-        if (!fits_now(s)) return;   // nobody overtakes: who is first would never find room
+        if (!fits_now(s)) return;  // nobody overtakes: who is first would never find room
         admit(s);
         std::vector<BlockCopy> copies;
         const std::int32_t n = chunk(s);
@@ -129,7 +129,7 @@ void Scheduler::admit(Sequence& sequence) {
 }
 
 void Scheduler::take_slot(Sequence& sequence) noexcept {
-    running_.insert(waiting_.extract(&sequence));   // moves the node: no allocation
+    running_.insert(waiting_.extract(&sequence));  // moves the node: no allocation
     std::ranges::pop_heap(free_slots_, std::greater<>());
     sequence.slot = free_slots_.back();
     free_slots_.pop_back();
@@ -179,7 +179,7 @@ void Scheduler::build_plan() {
         plan_.rows.push_back(std::move(row));
     }
     plan_.released_slots.clear();
-    if (plan_.rows.empty()) return;   // nobody will run it: the slots are named in the next one
+    if (plan_.rows.empty()) return;  // nobody will run it: the slots are named in the next one
     for (SlotId slot = 0; slot < capabilities_.max_num_seqs; ++slot) {
         if (released_[static_cast<std::size_t>(slot)]) plan_.released_slots.push_back(slot);
     }
@@ -197,7 +197,7 @@ void Scheduler::commit() {
         try {
             kv_.publish(row.sequence, it->second->tokens, it->second->num_computed_tokens);
         } catch (const std::bad_alloc&) {
-            continue;   // a page that is not published now is published with the next one
+            continue;  // a page that is not published now is published with the next one
         }
     }
 }
@@ -268,7 +268,8 @@ std::string Scheduler::check() const {
         if (!running && (s.slot != kNoSlot || s.num_computed_tokens != 0)) return who + "waits, but holds on to a slot or computed tokens";
         if (s.num_tokens() > s.max_tokens || s.num_computed_tokens > s.num_tokens()) return who + "has too many tokens";
         if (!running) continue;
-        if (s.slot < 0 || s.slot >= capabilities_.max_num_seqs || used[static_cast<std::size_t>(s.slot)]) return who + "its slot is not its own";
+        if (s.slot < 0 || s.slot >= capabilities_.max_num_seqs || used[static_cast<std::size_t>(s.slot)])
+            return who + "its slot is not its own";
         used[static_cast<std::size_t>(s.slot)] = true;
     }
     return kv_.check([this](SequenceId id) { return sequences_.at(id)->computed(); });

@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <set>
 #include <string>
 #include <unordered_map>
@@ -20,7 +19,7 @@ namespace tfserve {
 struct SchedulerConfig {
     bool prefix_cache = true;
     bool continuous_batching = true;
-    std::int32_t max_prefill_chunk = 0;   ///< prompt tokens a step while a sequence decodes; 0 = the whole budget
+    std::int32_t max_prefill_chunk = 0;  ///< prompt tokens a step while a sequence decodes; 0 = the whole budget
     HashKey hash_key;
 };
 
@@ -108,8 +107,8 @@ class Scheduler {
     std::unordered_map<SequenceId, std::unique_ptr<Sequence>> sequences_;
     std::set<Sequence*, ServiceOrder> running_;
     std::set<Sequence*, ServiceOrder> waiting_;
-    std::vector<SlotId> free_slots_;       // a heap, lowest first: few slots in use stay the low ones
-    std::vector<bool> released_;           // by slot: left since the last plan
+    std::vector<SlotId> free_slots_;  // a heap, lowest first: few slots in use stay the low ones
+    std::vector<bool> released_;      // by slot: left since the last plan
 
     // the step in the making
     std::vector<Pick> picks_;

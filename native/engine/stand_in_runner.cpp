@@ -69,7 +69,9 @@ void StandInRunner::copy_pages(const StepPlan& plan) {
     if (!plan.copies.empty() && !options_.capabilities.paged) throw RunnerError("a runner without pages cannot copy them");
     for (const BlockCopy& copy : plan.copies) {
         std::vector<Cell>& pool = pools_.at(static_cast<std::size_t>(copy.group));
-        const auto begin = [&](BlockId block) { return pool.begin() + static_cast<std::ptrdiff_t>(block) * options_.capabilities.block_size; };
+        const auto begin = [&](BlockId block) {
+            return pool.begin() + static_cast<std::ptrdiff_t>(block) * options_.capabilities.block_size;
+        };
         std::copy_n(begin(copy.src), copy.n_cells, begin(copy.dst));
         // what lies behind is somebody's past: make it useless
         std::fill_n(begin(copy.dst) + copy.n_cells, options_.capabilities.block_size - copy.n_cells, Cell{});
@@ -86,7 +88,8 @@ const StandInRunner::Cell& StandInRunner::cell(const PlanRow& row, std::size_t g
     if (block < 0 || block >= options_.capabilities.groups[group].num_blocks) {
         contradict(row, "there is no page for position " + std::to_string(position));
     }
-    return pools_[group][static_cast<std::size_t>(block) * static_cast<std::size_t>(block_size) + static_cast<std::size_t>(position % block_size)];
+    return pools_[group]
+                 [static_cast<std::size_t>(block) * static_cast<std::size_t>(block_size) + static_cast<std::size_t>(position % block_size)];
 }
 
 StandInRunner::Cell& StandInRunner::cell(const PlanRow& row, std::size_t group, std::int32_t position) {
@@ -97,7 +100,8 @@ void StandInRunner::write_row(const StepPlan& plan, const PlanRow& row) {
     if (!options_.capabilities.paged) {
         std::vector<Cell>& history = slots_.at(static_cast<std::size_t>(row.slot));
         if (std::cmp_not_equal(history.size(), row.position)) {
-            contradict(row, "it goes on at position " + std::to_string(row.position) + ", but its slot holds " + std::to_string(history.size()) + " tokens");
+            contradict(row, "it goes on at position " + std::to_string(row.position) + ", but its slot holds " +
+                                std::to_string(history.size()) + " tokens");
         }
         history.resize(history.size() + static_cast<std::size_t>(row.n_tokens));
     }
@@ -155,7 +159,8 @@ void StandInRunner::compute_logits(const StepPlan& plan, const PlanRow& row) {
         std::uint64_t pick = h;
         for (float peak : {10.0F, 9.0F, 8.0F}) {
             pick = mix(pick);
-            const std::uint64_t token = static_cast<std::uint64_t>(options_.first_token) + pick % static_cast<std::uint64_t>(vocab - options_.first_token);
+            const std::uint64_t token =
+                static_cast<std::uint64_t>(options_.first_token) + pick % static_cast<std::uint64_t>(vocab - options_.first_token);
             float& logit = logits_[begin + static_cast<std::size_t>(token)];
             logit = std::max(logit, peak);
         }

@@ -56,11 +56,11 @@ class StandInRunner : public ModelRunner {
     std::uint64_t digest(const PlanRow& row, std::int32_t position, TokenId token) const;
 
     StandInOptions options_;
-    std::vector<std::vector<Cell>> pools_;          // paged: by group, num_blocks * block_size cells
-    std::vector<std::vector<Cell>> slots_;          // not paged: by slot
-    std::vector<float> noise_;                      // vocab_size
+    std::vector<std::vector<Cell>> pools_;  // paged: by group, num_blocks * block_size cells
+    std::vector<std::vector<Cell>> slots_;  // not paged: by slot
+    std::vector<float> noise_;              // vocab_size
     std::vector<float> logits_;
-    std::vector<std::size_t> first_logits_row_;     // by plan row
+    std::vector<std::size_t> first_logits_row_;  // by plan row
 };
 
 }  // namespace tfserve

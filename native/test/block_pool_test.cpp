@@ -32,7 +32,7 @@ TEST(block_pool_evicts_the_least_recently_used) {
         pool.publish(block);
         pool.unref(block);
     }
-    pool.ref(b);   // used again: the newest from now on
+    pool.ref(b);  // used again: the newest from now on
     pool.unref(b);
     CHECK_EQ(pool.num_cached(), 3);
     CHECK_EQ(pool.alloc(), a);
@@ -60,7 +60,8 @@ struct NaivePool {
     BlockId oldest_cached() const {
         BlockId best = kNoBlock;
         for (std::size_t i = 0; i < pages.size(); ++i) {
-            if (pages[i].ref == 0 && pages[i].published && (best == kNoBlock || pages[i].released < pages[static_cast<std::size_t>(best)].released)) {
+            if (pages[i].ref == 0 && pages[i].published &&
+                (best == kNoBlock || pages[i].released < pages[static_cast<std::size_t>(best)].released)) {
                 best = static_cast<BlockId>(i);
             }
         }

@@ -26,7 +26,8 @@ constexpr int kVocab = 50;
 
 std::shared_ptr<const TokenTable> table(int vocab = kVocab) {
     std::vector<std::string> pieces;
-    for (int i = 0; i < vocab; ++i) pieces.push_back(std::string(1, static_cast<char>('A' + i % 26)) + static_cast<char>('a' + i / 26 % 26));
+    for (int i = 0; i < vocab; ++i)
+        pieces.push_back(std::string(1, static_cast<char>('A' + i % 26)) + static_cast<char>('a' + i / 26 % 26));
     return TokenTable::from_pieces(pieces, std::vector<bool>(pieces.size(), false), false);
 }
 
@@ -44,7 +45,8 @@ RunnerCapabilities capabilities(std::vector<KvGroupSpec> groups = {{400, 0}}, in
 /// Passes on to a stand-in, but for the steps that a test wants to see fail.
 class FailingRunner : public ModelRunner {
    public:
-    FailingRunner(StandInOptions options, std::function<void(const StepPlan&)> before) : inner_(std::move(options)), before_(std::move(before)) {}
+    FailingRunner(StandInOptions options, std::function<void(const StepPlan&)> before)
+        : inner_(std::move(options)), before_(std::move(before)) {}
     const RunnerCapabilities& capabilities() const override { return inner_.capabilities(); }
     void execute(const StepPlan& plan) override {
         if (before_) before_(plan);
@@ -81,8 +83,8 @@ class Fixture {
         options.capabilities = std::move(c);
         options.base_delay = delay;
         options.read_history = true;
-        engine = std::make_unique<Engine>(std::make_unique<FailingRunner>(options, std::move(before)), table(options.capabilities.vocab_size), config,
-                                          [this] {
+        engine = std::make_unique<Engine>(std::make_unique<FailingRunner>(options, std::move(before)),
+                                          table(options.capabilities.vocab_size), config, [this] {
                                               const std::lock_guard lock(mutex_);
                                               ++wakes;
                                               woken_ = true;
@@ -114,7 +116,8 @@ class Fixture {
             r.logprobs += delta.logprobs.size();
             r.cached = delta.num_cached_tokens;
             if (r.finals > 0) tfserve::testing::report(__FILE__, __LINE__, "a delta after the last one");
-            if (std::cmp_not_equal(delta.num_output_tokens, r.tokens.size())) tfserve::testing::report(__FILE__, __LINE__, "output tokens are miscounted");
+            if (std::cmp_not_equal(delta.num_output_tokens, r.tokens.size()))
+                tfserve::testing::report(__FILE__, __LINE__, "output tokens are miscounted");
             if (delta.finish_reason == FinishReason::none) continue;
             r.finish = delta.finish_reason;
             r.stop_token = delta.stop_token;
@@ -147,7 +150,7 @@ class Fixture {
     bool woken_ = false;
 
    public:
-    std::unique_ptr<Engine> engine;   // last: its thread uses the above
+    std::unique_ptr<Engine> engine;  // last: its thread uses the above
 };
 
 EngineRequest request(SequenceId id, int n_prompt, int max_new, unsigned seed = 0) {
@@ -164,7 +167,8 @@ EngineRequest request(SequenceId id, int n_prompt, int max_new, unsigned seed = 
 std::vector<EngineRequest> workload(int max_choices = 3) {
     std::vector<EngineRequest> all;
     for (int i = 0; i < 28; ++i) {
-        EngineRequest r = request(static_cast<SequenceId>(i + 1), 3 + i * 37 % 90, 5 + i * 13 % 40, static_cast<unsigned>(i % 4));   // seeds: 4 families of prefixes
+        EngineRequest r = request(static_cast<SequenceId>(i + 1), 3 + i * 37 % 90, 5 + i * 13 % 40,
+                                  static_cast<unsigned>(i % 4));  // seeds: 4 families of prefixes
         r.prompt.back() = static_cast<TokenId>(i);
         r.sampling.do_sample = i % 2 == 1;
         r.sampling.temperature = 1.5F;
@@ -178,7 +182,8 @@ std::vector<EngineRequest> workload(int max_choices = 3) {
 }
 
 std::size_t answers(const std::vector<EngineRequest>& requests) {
-    return std::accumulate(requests.begin(), requests.end(), std::size_t{0}, [](std::size_t n, const auto& r) { return n + static_cast<std::size_t>(r.n); });
+    return std::accumulate(requests.begin(), requests.end(), std::size_t{0},
+                           [](std::size_t n, const auto& r) { return n + static_cast<std::size_t>(r.n); });
 }
 
 /// One after the other, nothing shared.
@@ -197,7 +202,8 @@ const Results& alone() {
     return reference;
 }
 
-void expect_as_alone(const char* what, RunnerCapabilities c, EngineConfig config, const std::function<void(const EngineStats&)>& also = {}) {
+void expect_as_alone(const char* what, RunnerCapabilities c, EngineConfig config,
+                     const std::function<void(const EngineStats&)>& also = {}) {
     Fixture fixture(std::move(c), config);
     const std::vector<EngineRequest> requests = workload();
     for (const EngineRequest& r : requests) CHECK(fixture.engine->submit(r).error == SubmitError::none);
@@ -205,9 +211,10 @@ void expect_as_alone(const char* what, RunnerCapabilities c, EngineConfig config
     for (const auto& [key, expected] : alone()) {
         const Result& r = fixture.results[key];
         if (!r.same_as(expected) || r.logprobs != expected.logprobs) {
-            tfserve::testing::report(__FILE__, __LINE__, std::string(what) + ": request " + std::to_string(key.first) + " choice " +
-                                                             std::to_string(key.second) + " is " + tfserve::testing::shown(r.tokens) + ", alone it is " +
-                                                             tfserve::testing::shown(expected.tokens) + " " + r.error);
+            tfserve::testing::report(__FILE__, __LINE__,
+                                     std::string(what) + ": request " + std::to_string(key.first) + " choice " +
+                                         std::to_string(key.second) + " is " + tfserve::testing::shown(r.tokens) + ", alone it is " +
+                                         tfserve::testing::shown(expected.tokens) + " " + r.error);
         }
     }
     fixture.check_idle();
@@ -240,7 +247,8 @@ TEST(engine_batch_changes_nothing) {
     });
     EngineConfig config;
     config.prefix_cache = false;
-    expect_as_alone("batch without prefix cache", capabilities(), config, [](const EngineStats& stats) { CHECK_EQ(stats.prefix_hits, 0U); });
+    expect_as_alone("batch without prefix cache", capabilities(), config,
+                    [](const EngineStats& stats) { CHECK_EQ(stats.prefix_hits, 0U); });
     config.continuous_batching = false;
     expect_as_alone("one at a time", capabilities(), config);
     config = {};
@@ -253,7 +261,8 @@ TEST(engine_preemption_changes_nothing) {
         EngineConfig config;
         config.prefix_cache = prefix_cache;
         for (int blocks : {36, 45, 60}) {
-            expect_as_alone("tiny pool", capabilities({{blocks, 0}}, 16, 64), config, [](const EngineStats& stats) { CHECK(stats.preemptions > 0); });
+            expect_as_alone("tiny pool", capabilities({{blocks, 0}}, 16, 64), config,
+                            [](const EngineStats& stats) { CHECK(stats.preemptions > 0); });
         }
     }
 }
@@ -327,7 +336,7 @@ TEST(engine_ends_for_each_reason) {
     const TokenId eos = whole.tokens[7];
     const auto first = static_cast<std::size_t>(std::ranges::find(whole.tokens, eos) - whole.tokens.begin());
 
-    EngineRequest r = request(2, 10, 30, 1);   // an end-of-sequence token: counted, its text not sent
+    EngineRequest r = request(2, 10, 30, 1);  // an end-of-sequence token: counted, its text not sent
     r.sampling.ignore_eos = false;
     r.sampling.eos_token_ids = {eos};
     fixture.engine->submit(r);
@@ -342,7 +351,7 @@ TEST(engine_ends_for_each_reason) {
     fixture.engine->submit(r);
     CHECK(fixture.wait(3).at({3, 0}).same_as(whole));
 
-    r = request(4, 10, 30, 1);                 // a stop string across a token border
+    r = request(4, 10, 30, 1);  // a stop string across a token border
     r.sampling.stop = {"never seen", whole.text.substr(9, 3)};
     fixture.engine->submit(r);
     const Result by_stop = fixture.wait(4).at({4, 0});
@@ -350,12 +359,12 @@ TEST(engine_ends_for_each_reason) {
     CHECK_EQ(by_stop.stop_string, 1);
     CHECK_EQ(by_stop.text, whole.text.substr(0, whole.text.find(r.sampling.stop[1])));
 
-    fixture.engine->submit(request(5, 290, 1000, 2));   // the model's context
+    fixture.engine->submit(request(5, 290, 1000, 2));  // the model's context
     const Result by_length = fixture.wait(5).at({5, 0});
     CHECK(by_length.finish == FinishReason::length);
     CHECK_EQ(by_length.tokens.size(), 10U);
 
-    Fixture small(capabilities({{5, 0}}));              // the whole pool
+    Fixture small(capabilities({{5, 0}}));  // the whole pool
     small.engine->submit(request(1, 10, 1000, 2));
     const Result by_pool = small.wait(1).at({1, 0});
     CHECK(by_pool.finish == FinishReason::length);
@@ -403,9 +412,9 @@ TEST(engine_bounds_who_waits) {
         if (result.error != SubmitError::none) CHECK(result.error == SubmitError::queue_full);
         std::this_thread::sleep_for(1ms);
     }
-    CHECK_EQ(accepted, 5);   // 2 run, 3 wait
+    CHECK_EQ(accepted, 5);  // 2 run, 3 wait
     CHECK_EQ(refused, 15);
-    CHECK(fixture.engine->submit(request(1, 5, 5)).error == SubmitError::invalid);   // its id is live
+    CHECK(fixture.engine->submit(request(1, 5, 5)).error == SubmitError::invalid);  // its id is live
     for (SequenceId id = 1; id <= 20; ++id) fixture.engine->abort(id);
     fixture.wait(5);
     fixture.check_idle();
@@ -432,7 +441,7 @@ TEST(engine_aborts_at_every_stage) {
             std::this_thread::sleep_for(std::chrono::microseconds(random() % 1500));
             if (random() % 8 != 0) fixture.engine->abort(victim);
         }
-        fixture.engine->abort(999'999);   // nobody
+        fixture.engine->abort(999'999);  // nobody
         fixture.drain();
     }
     fixture.wait(n_answers);

@@ -31,7 +31,7 @@ class KvWorld {
 
     static constexpr int kBlock = 4;
     struct Live {
-        Text tokens;     // all that it will have
+        Text tokens;  // all that it will have
         int computed = 0;
         std::string salt;
     };
@@ -62,12 +62,13 @@ class KvWorld {
     }
 
     std::string check() const {
-        return kv.check([this](SequenceId id) { return std::span(live.at(id).tokens).first(static_cast<std::size_t>(live.at(id).computed)); });
+        return kv.check(
+            [this](SequenceId id) { return std::span(live.at(id).tokens).first(static_cast<std::size_t>(live.at(id).computed)); });
     }
 
     KvManager kv;
     std::map<SequenceId, Live> live;
-    bool skip_copies = false;   // a planted fault
+    bool skip_copies = false;  // a planted fault
     int forks = 0, refused = 0, hits = 0;
 
    private:
@@ -87,7 +88,8 @@ class KvWorld {
         const KvManager::Match match = kv.match(s.tokens, s.salt);
         if (match.num_pages != naive_.match(s.tokens, s.salt)) return "match differs from the oracle's";
         for (std::size_t g = 0; g < groups_.size(); ++g) {
-            if (std::pair(match.held[g], match.taken_from_available[g]) != naive_.matched(g, s.tokens, s.salt)) return "matched pages are counted wrongly";
+            if (std::pair(match.held[g], match.taken_from_available[g]) != naive_.matched(g, s.tokens, s.salt))
+                return "matched pages are counted wrongly";
         }
         s.computed = kv.begin(id, s.tokens, s.salt);
         if (s.computed != naive_.begin(id, s.tokens, s.salt)) return "the cached prefix differs from the oracle's";
@@ -180,9 +182,9 @@ TEST(kv_manager_leaves_a_token_to_compute) {
     const Text text = numbers(8);
     CHECK_EQ(kv.begin(1, text, ""), 0);
     CHECK(kv.allocate(1, 0, 8, copies));
-    CHECK_EQ(kv.match(numbers(12), "").num_pages, 0);   // not before the step has succeeded
+    CHECK_EQ(kv.match(numbers(12), "").num_pages, 0);  // not before the step has succeeded
     kv.publish(1, text, 8);
-    CHECK_EQ(kv.match(text, "").num_pages, 1);           // both pages are there, but the last token must be computed
+    CHECK_EQ(kv.match(text, "").num_pages, 1);  // both pages are there, but the last token must be computed
     CHECK_EQ(kv.match(numbers(9), "").num_pages, 2);
     CHECK_EQ(kv.match(numbers(9), "other").num_pages, 0);
     CHECK_EQ(kv.match({}, "").num_pages, 0);
@@ -218,7 +220,7 @@ TEST(kv_manager_forks_share_until_they_write) {
     CHECK_EQ(copies[0].n_cells, 2);
     CHECK_EQ(copies[0].src, kv.table(2, 0)[1]);
     CHECK_EQ(copies[0].dst, kv.table(1, 0)[1]);
-    CHECK(kv.allocate(2, 6, 1, copies));   // alone with its page now
+    CHECK(kv.allocate(2, 6, 1, copies));  // alone with its page now
     CHECK_EQ(copies.size(), 1U);
     CHECK_EQ(kv.pool(0).num_used(), 3);
     kv.free(1);
@@ -278,7 +280,7 @@ TEST(kv_manager_check_finds_planted_faults) {
         if (id == 0) return false;
         auto& table = TestPeer::table(w.kv, id, 0);
         if (w.live.at(id).computed < 8) return false;
-        std::swap(table[0], table[1]);   // every count stays right
+        std::swap(table[0], table[1]);  // every count stays right
         return true;
     });
     expect_found("a skipped copy", full, [](KvWorld& w) { return w.skip_copies = true; });

@@ -15,7 +15,8 @@ namespace tfserve::test {
 
 class NaiveKv {
    public:
-    NaiveKv(int block_size, std::vector<KvGroupSpec> specs, bool prefix_cache) : bs_(block_size), specs_(std::move(specs)), prefix_(prefix_cache) {
+    NaiveKv(int block_size, std::vector<KvGroupSpec> specs, bool prefix_cache)
+        : bs_(block_size), specs_(std::move(specs)), prefix_(prefix_cache) {
         for (const KvGroupSpec& spec : specs_) groups_.emplace_back(static_cast<std::size_t>(spec.num_blocks));
     }
 
@@ -133,7 +134,7 @@ class NaiveKv {
         bool published = false;
         std::uint64_t released = 0;
         std::string salt;
-        std::vector<TokenId> text;   // from the start of the sequence to the end of the page
+        std::vector<TokenId> text;  // from the start of the sequence to the end of the page
     };
     struct Entry {
         std::vector<std::vector<int>> tables;

@@ -23,7 +23,9 @@ class NaiveScheduler {
     };
 
     NaiveScheduler(RunnerCapabilities c, SchedulerConfig config)
-        : c_(c), config_(config), kv(c.block_size, c.groups, config.prefix_cache && c.paged),
+        : c_(c),
+          config_(config),
+          kv(c.block_size, c.groups, config.prefix_cache && c.paged),
           max_running_(config.continuous_batching ? std::min(c.max_num_seqs, c.max_batch_tokens) : 1) {}
 
     void add(const Sequence& s) {
@@ -72,7 +74,7 @@ class NaiveScheduler {
             kv.allocate(s.id, s.computed, n);
             rows_.push_back({s.id, s.computed, n, n == left(s)});
             budget -= n;
-            if (!decodes(s)) limit_ -= n;   // one that comes back and lacks a single token computes no prompt
+            if (!decodes(s)) limit_ -= n;  // one that comes back and lacks a single token computes no prompt
         }
         return rows_;
     }
@@ -146,7 +148,8 @@ class NaiveScheduler {
         for (std::size_t g = 0; g < c_.groups.size(); ++g) {
             int promised = running();
             for (const Seq& other : sequences_) {
-                if (other.running) promised += std::max(0, most_held(g, static_cast<int>(other.tokens.size()), max_chunk) - kv.held(other.id, g));
+                if (other.running)
+                    promised += std::max(0, most_held(g, static_cast<int>(other.tokens.size()), max_chunk) - kv.held(other.id, g));
             }
             const auto [held, idle] = kv.matched(g, s.tokens, s.salt);
             const int needed = std::max(0, most_held(g, static_cast<int>(s.tokens.size()), max_chunk) - held);
@@ -164,7 +167,7 @@ class NaiveScheduler {
    private:
     int max_running_;
     int limit_ = 0;
-    std::list<Seq> sequences_;   // in order of service
+    std::list<Seq> sequences_;  // in order of service
     std::vector<Row> rows_;
 };
 

@@ -69,7 +69,7 @@ TEST(prefix_cache_compares_parent_tokens_and_salt) {
     const PrefixNodeId root = cache.find_or_insert(kNoPrefixNode, "", page);
     cache.set_page(root, 0, 7);
     cache.unpin(root);
-    const PrefixNodeId child = cache.find_or_insert(root, "", page);   // the same tokens, one page later
+    const PrefixNodeId child = cache.find_or_insert(root, "", page);  // the same tokens, one page later
     cache.set_page(child, 0, 8);
     cache.unpin(child);
     CHECK(root != child);
@@ -92,12 +92,15 @@ TEST(prefix_cache_equals_naive_over_random_steps) {
     for (const bool weak : {false, true}) {
         std::mt19937 random(weak ? 2 : 1);
         const std::array<std::int32_t, 1> blocks{kBlocks};
-        const auto cache = weak ? std::make_unique<WeakPrefixCache>(kBlock, blocks, kKey) : std::make_unique<PrefixCache>(kBlock, blocks, kKey);
+        const auto cache =
+            weak ? std::make_unique<WeakPrefixCache>(kBlock, blocks, kKey) : std::make_unique<PrefixCache>(kBlock, blocks, kKey);
         // the oracle: the whole text of every page
         std::map<BlockId, std::pair<std::string, Text>> naive;
         const auto find_naive = [&](const std::string& salt, const Text& text, std::size_t n_pages) {
             for (const auto& [block, entry] : naive) {
-                if (entry.first == salt && entry.second.size() == n_pages * kBlock && std::equal(entry.second.begin(), entry.second.end(), text.begin())) return block;
+                if (entry.first == salt && entry.second.size() == n_pages * kBlock &&
+                    std::equal(entry.second.begin(), entry.second.end(), text.begin()))
+                    return block;
             }
             return kNoBlock;
         };
@@ -107,11 +110,11 @@ TEST(prefix_cache_equals_naive_over_random_steps) {
             const std::string salt = random() % 4 == 0 ? "s" : "";
             Text text(kBlock * (1 + random() % 5));
             for (TokenId& token : text) token = static_cast<TokenId>(random() % 5 == 0 ? 1 : 0);
-            if (random() % 3 == 0) {   // a page is given away
+            if (random() % 3 == 0) {  // a page is given away
                 const auto block = static_cast<BlockId>(random() % kBlocks);
                 cache->drop_page(0, block);
                 naive.erase(block);
-            } else if (random() % 2 == 0) {   // publish a text's pages, as far as free page ids go
+            } else if (random() % 2 == 0) {  // publish a text's pages, as far as free page ids go
                 PrefixNodeId tip = kNoPrefixNode;
                 for (std::size_t i = 0; (i + 1) * kBlock <= text.size(); ++i) {
                     const PrefixNodeId node = cache->find_or_insert(tip, salt, std::span(text).subspan(i * kBlock, kBlock));
@@ -161,8 +164,8 @@ TEST(prefix_cache_check_finds_planted_faults) {
         plant(cache, nodes[0], nodes[1]);
         CHECK(!cache.check().empty());
     };
-    fault([](PrefixCache& cache, PrefixNodeId, PrefixNodeId child) { ++TestPeer::token(cache, child, 2); });    // a stale hash
+    fault([](PrefixCache& cache, PrefixNodeId, PrefixNodeId child) { ++TestPeer::token(cache, child, 2); });  // a stale hash
     fault([](PrefixCache& cache, PrefixNodeId root, PrefixNodeId) { TestPeer::key(cache, root).hi ^= 1; });
     fault([](PrefixCache& cache, PrefixNodeId, PrefixNodeId child) { TestPeer::parent(cache, child) = kNoPrefixNode; });
-    fault([](PrefixCache& cache, PrefixNodeId root, PrefixNodeId) { --TestPeer::uses(cache, root); });          // a lost reference
+    fault([](PrefixCache& cache, PrefixNodeId root, PrefixNodeId) { --TestPeer::uses(cache, root); });  // a lost reference
 }

@@ -71,7 +71,7 @@ TEST(scheduler_equals_naive_over_random_steps) {
         {capabilities({{40, 0}}, 4, 3), {true, true, 0, key}},
         {capabilities({{30, 0}, {16, 9}}, 6, 20), {true, true, 4, key}},
         {capabilities({{14, 10}}, 5, 16), {true, true, 0, key}},
-        {capabilities({{30, 0}, {4, 12}}, 5, 16, 60), {true, true, 0, key}},   // a window larger than its pool
+        {capabilities({{30, 0}, {4, 12}}, 5, 16, 60), {true, true, 0, key}},  // a window larger than its pool
         {capabilities({{16, 0}}, 6, 16), {false, true, 0, key}},
         {capabilities({{16, 0}}, 6, 16, 40, false), {true, true, 5, key}},
         {capabilities({{16, 0}}, 6, 16), {true, false, 0, key}},
@@ -94,7 +94,7 @@ TEST(scheduler_equals_naive_over_random_steps) {
         if (!CHECK_EQ(error, std::string())) return;
         const KvManager& kv = world.scheduler.kv();
         for (std::int32_t g = 0; g < kv.num_groups(); ++g) {
-            CHECK_EQ(kv.available(g), kv.pool(g).num_blocks());   // free + cached = all
+            CHECK_EQ(kv.available(g), kv.pool(g).num_blocks());  // free + cached = all
             evictions += kv.pool(g).evictions();
         }
         preemptions += world.scheduler.preemptions();
@@ -118,7 +118,7 @@ TEST(scheduler_serves_decodes_first_then_chunks) {
     scheduler.add(sequence(1, 4, 10));
     scheduler.add(sequence(2, 20, 10));
     CHECK_EQ(shape(scheduler.schedule()) == (Shape{{1, 4}, {2, 6}}), true);
-    finish_step(scheduler, scheduler.schedule());   // what schedule() gives before a commit is the same again
+    finish_step(scheduler, scheduler.schedule());  // what schedule() gives before a commit is the same again
     CHECK(shape(scheduler.schedule()) == (Shape{{1, 1}, {2, 9}}));
 }
 
@@ -194,10 +194,10 @@ TEST(capacity_of_pools_and_windows) {
     CHECK_EQ(Capacity(capabilities({{10, 0}}, 2, 8)).max_sequence_tokens(), 40);
     CHECK_EQ(Capacity(capabilities({{10, 0}}, 2, 8, 20)).max_sequence_tokens(), 20);
     const Capacity window(capabilities({{5, 9}}, 2, 100));
-    CHECK_EQ(window.max_sequence_tokens(), 1000);   // pages leave at its other end
+    CHECK_EQ(window.max_sequence_tokens(), 1000);  // pages leave at its other end
     CHECK_EQ(window.max_chunk(), 9);
     const Capacity small(capabilities({{2, 9}}, 2, 100));
-    CHECK_EQ(small.max_sequence_tokens(), 8);       // the window does not fit: the pool is all there is
+    CHECK_EQ(small.max_sequence_tokens(), 8);  // the window does not fit: the pool is all there is
     CHECK_THROWS(Capacity(capabilities({{0, 0}}, 2, 8)), std::invalid_argument);
     CHECK_THROWS(Capacity(capabilities({}, 2, 8)), std::invalid_argument);
     CHECK_THROWS(Capacity(capabilities({{8, 0}}, 0, 8)), std::invalid_argument);
@@ -207,7 +207,7 @@ namespace {
 
 void expect_found(const char* name, const std::function<bool(SchedulerWorld&)>& plant, int window = 0, unsigned seed = 3) {
     WorldOptions options{capabilities({{24, window}}, 6, 16), {true, true, 0, {5, 6}}};
-    options.oracle = false;   // found by the checks, not by comparison
+    options.oracle = false;  // found by the checks, not by comparison
     options.seed = seed;
     SchedulerWorld world(options);
     bool planted = false;
@@ -285,13 +285,16 @@ TEST(scheduler_checks_find_planted_faults) {
         };
         return true;
     });
-    expect_found("a window that is released too early", [&](SchedulerWorld& w) {
-        const Sequence* s = running(w, [](const Sequence& x) { return x.num_computed_tokens > 12; });
-        if (s == nullptr) return false;
-        KvManager& kv = TestPeer::kv(w.scheduler);
-        auto& table = TestPeer::table(kv, s->id, 0);
-        BlockId& page = table[static_cast<std::size_t>(s->num_computed_tokens / 4 - 1)];
-        TestPeer::pool(kv, 0).unref(std::exchange(page, kNoBlock));
-        return true;
-    }, 10);
+    expect_found(
+        "a window that is released too early",
+        [&](SchedulerWorld& w) {
+            const Sequence* s = running(w, [](const Sequence& x) { return x.num_computed_tokens > 12; });
+            if (s == nullptr) return false;
+            KvManager& kv = TestPeer::kv(w.scheduler);
+            auto& table = TestPeer::table(kv, s->id, 0);
+            BlockId& page = table[static_cast<std::size_t>(s->num_computed_tokens / 4 - 1)];
+            TestPeer::pool(kv, 0).unref(std::exchange(page, kNoBlock));
+            return true;
+        },
+        10);
 }

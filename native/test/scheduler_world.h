@@ -57,7 +57,7 @@ class SchedulerWorld {
 
         StepPlan told = plan;
         if (tamper) tamper(told);
-        if (random_() % 100 == 0) {   // a step that fails
+        if (random_() % 100 == 0) {  // a step that fails
             scheduler.step_failed();
             for (const PlanRow& row : told.rows) finish(row.sequence);
             return scheduler.check();
@@ -93,11 +93,13 @@ class SchedulerWorld {
    public:
     Scheduler scheduler;
     bool arrivals = true;
-    std::function<void(StepPlan&)> tamper;   // a planted fault between scheduler and runner
+    std::function<void(StepPlan&)> tamper;  // a planted fault between scheduler and runner
     int steps = 0, forks = 0, finished_in_full = 0;
 
    private:
-    TokenId token() { return static_cast<TokenId>(random_() % 20 == 0 ? random_() % static_cast<unsigned>(options_.capabilities.vocab_size) : 0); }
+    TokenId token() {
+        return static_cast<TokenId>(random_() % 20 == 0 ? random_() % static_cast<unsigned>(options_.capabilities.vocab_size) : 0);
+    }
     SequenceId any() {
         std::vector<SequenceId> ids = scheduler.ids();
         std::ranges::sort(ids);
@@ -171,7 +173,8 @@ class SchedulerWorld {
         for (const PlanRow& row : plan.rows) {
             const Sequence& s = scheduler.sequence(row.sequence);
             if (++seen[row.sequence] > 1) return "a sequence is in the step twice";
-            if (row.n_tokens < 1 || row.position != s.num_computed_tokens || row.slot != s.slot) return "a row does not go on where its sequence is";
+            if (row.n_tokens < 1 || row.position != s.num_computed_tokens || row.slot != s.slot)
+                return "a row does not go on where its sequence is";
             if (row.position + row.n_tokens > s.num_tokens()) return "a row has tokens that its sequence lacks";
             if ((row.n_logits == 1) != (row.position + row.n_tokens == s.num_tokens())) return "a row wants the wrong logits";
             any_decodes = any_decodes || decoding_.contains(row.sequence);
@@ -186,7 +189,8 @@ class SchedulerWorld {
 
     static std::string shown(const std::vector<NaiveScheduler::Row>& rows) {
         std::string text;
-        for (const auto& row : rows) text += " " + std::to_string(row.id) + ":" + std::to_string(row.position) + "+" + std::to_string(row.n_tokens);
+        for (const auto& row : rows)
+            text += " " + std::to_string(row.id) + ":" + std::to_string(row.position) + "+" + std::to_string(row.n_tokens);
         return text;
     }
 
@@ -211,8 +215,8 @@ class SchedulerWorld {
     std::unique_ptr<StandInRunner> runner_;
     std::unique_ptr<NaiveScheduler> naive_;
     std::mt19937 random_;
-    std::set<SequenceId> decoding_;       // before the step
-    std::map<SequenceId, int> choices_;   // still to be made of a request
+    std::set<SequenceId> decoding_;      // before the step
+    std::map<SequenceId, int> choices_;  // still to be made of a request
     SequenceId next_ = 1;
 };
 

@@ -57,7 +57,10 @@ std::string shown(const T& value) {
     } else if constexpr (requires { out << value; }) {
         out.precision(9);
         out << std::boolalpha << value;
-    } else if constexpr (requires { value.begin(); value.end(); }) {
+    } else if constexpr (requires {
+                             value.begin();
+                             value.end();
+                         }) {
         out << '{';
         const char* separator = "";
         for (const auto& element : value) out << std::exchange(separator, ", ") << shown(element);
@@ -87,8 +90,8 @@ bool check_equal(const char* file, int line, const char* text, const A& a, const
 
 }  // namespace tfserve::testing
 
-#define TEST(name)                                                                           \
-    static void test_##name();                                                               \
+#define TEST(name)                                                                                   \
+    static void test_##name();                                                                       \
     static const ::tfserve::testing::Registration registration_##name{#name, __FILE__, test_##name}; \
     static void test_##name()
 
@@ -100,13 +103,13 @@ bool check_equal(const char* file, int line, const char* text, const A& a, const
     do {                                                                \
         if (!CHECK(__VA_ARGS__)) throw ::tfserve::testing::Abandoned{}; \
     } while (false)
-#define CHECK_THROWS(expression, Exception)                                                             \
-    do {                                                                                                \
-        bool caught_ = false;                                                                           \
-        try {                                                                                           \
-            static_cast<void>(expression);                                                              \
-        } catch (const Exception&) {                                                                    \
-            caught_ = true;                                                                             \
-        }                                                                                               \
+#define CHECK_THROWS(expression, Exception)                                                                     \
+    do {                                                                                                        \
+        bool caught_ = false;                                                                                   \
+        try {                                                                                                   \
+            static_cast<void>(expression);                                                                      \
+        } catch (const Exception&) {                                                                            \
+            caught_ = true;                                                                                     \
+        }                                                                                                       \
         if (!caught_) ::tfserve::testing::report(__FILE__, __LINE__, #expression " did not throw " #Exception); \
     } while (false)
