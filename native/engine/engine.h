@@ -17,7 +17,7 @@
 namespace tfserve {
 
 struct EngineConfig {
-    std::int32_t max_waiting = 1024;  ///< requests that may wait; beyond it submit() is refused (429)
+    std::int32_t max_waiting = 1024;  ///< requests that may wait, beyond those for which a slot is free; more are refused (429)
     bool prefix_cache = true;
     bool continuous_batching = true;     ///< false: one sequence at a time
     std::int32_t max_prefill_chunk = 0;  ///< prompt tokens a step while others decode; 0 = the whole budget
