@@ -36,8 +36,8 @@ struct Problem {
         std::snprintf(s, sizeof(s),
                       "dk %d dv %d g %d heads %d tokens %d types %d/%d page 2^%d cells %d window %d causal %d cap %g slopes %d "
                       "sinks %d splits %zu q %g seed %u",
-                      dk, dv, g, heads_kv, n_tokens, k_type, v_type, page_shift, cells, window, causal, static_cast<double>(softcap), slopes,
-                      sinks, cuts.size(), static_cast<double>(query_size), seed);
+                      dk, dv, g, heads_kv, n_tokens, k_type, v_type, page_shift, cells, window, causal, static_cast<double>(softcap),
+                      slopes, sinks, cuts.size(), static_cast<double>(query_size), seed);
         return s;
     }
 
