@@ -27,7 +27,7 @@ async function collect(events: AsyncIterable<StreamEvent | '[DONE]'>): Promise<(
 }
 
 const contentOf = (events: (StreamEvent | '[DONE]')[]) =>
-  events.map((event) => (event === '[DONE]' ? '' : (event.choices[0]?.delta.content ?? ''))).join('')
+  events.map((event) => (event === '[DONE]' ? '' : (event.choices?.[0]?.delta.content ?? ''))).join('')
 
 describe.each(['uws', 'node'])('over %s', (transport) => {
   let server: ServerProcess

@@ -9,7 +9,7 @@ describe.each(tinyModels)('%s', (name) => {
   let engine: Engine
 
   beforeAll(async () => {
-    engine = await Engine.load({ path: modelPath(name), logLevel: 'error' })
+    engine = await Engine.load({ path: modelPath(name), threads: 1, logLevel: 'error' })
   })
   afterAll(() => engine.close())
 
@@ -50,7 +50,7 @@ describe.each(tinyModels)('%s', (name) => {
 
 test('prompts of the demo model', async () => {
   const { goldens } = readGoldens('tfserve-demo')
-  const engine = await Engine.load({ path: modelPath('tfserve-demo'), logLevel: 'error' })
+  const engine = await Engine.load({ path: modelPath('tfserve-demo'), threads: 1, logLevel: 'error' })
   try {
     for (const golden of goldens) {
       if (golden.messages) {

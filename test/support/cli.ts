@@ -56,7 +56,8 @@ export class ServerProcess implements AsyncDisposable {
 
   /** Starts `tfserve ...args` on a free port and waits until it serves. Rejects with its output when it ends before. */
   static async start(...args: string[]): Promise<ServerProcess> {
-    const run = new CommandRun([...args, '--port', '0', '--host', '127.0.0.1'])
+    // one thread: test files run side by side, and threads that wait for each other must not outnumber cores
+    const run = new CommandRun([...args, '--port', '0', '--host', '127.0.0.1', '--threads', '1'])
     const deadline = Date.now() + startTimeoutMs
     while (run.child.exitCode === null && run.child.signalCode === null && Date.now() < deadline) {
       const ready = readyLine.exec(run.stderr)

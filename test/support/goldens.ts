@@ -108,9 +108,12 @@ export async function answer(engine: Engine, options: GenerateOptions): Promise<
   return got
 }
 
+/** Plain argmax, whatever the checkpoint's generation_config.json says: that is how the goldens were made. */
+export const greedy = { do_sample: false, repetition_penalty: 1 } as const
+
 /** Greedy, with control tokens in the text as transformers' goldens have them. */
 export function greedyAnswer(engine: Engine, golden: Golden, chat = false): Promise<Answer> {
-  return answer(engine, { ...promptOf(golden, chat), do_sample: false, max_new_tokens: golden.max_tokens, skip_special_tokens: false })
+  return answer(engine, { ...promptOf(golden, chat), ...greedy, max_new_tokens: golden.max_tokens, skip_special_tokens: false })
 }
 
 /** What is wrong with an answer, or undefined. */
