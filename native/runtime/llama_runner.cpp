@@ -79,13 +79,9 @@ std::uint64_t kv_block_bytes(const llama_model& model, const LlamaRunnerOptions&
            static_cast<std::uint64_t>(options.block_size);
 }
 
-void LlamaRunner::FreeContext::operator()(llama_context* ctx) const {
-    llama_free(ctx);
-}
+void LlamaRunner::FreeContext::operator()(llama_context* ctx) const { llama_free(ctx); }
 
-void LlamaRunner::FreeThreads::operator()(ggml_threadpool* pool) const {
-    ggml_threadpool_free(pool);
-}
+void LlamaRunner::FreeThreads::operator()(ggml_threadpool* pool) const { ggml_threadpool_free(pool); }
 
 LlamaRunner::LlamaRunner(std::shared_ptr<llama_model> model, const LlamaRunnerOptions& wanted) : model_(std::move(model)) {
     capture_llama_log();
@@ -132,7 +128,7 @@ void LlamaRunner::create_context(const LlamaRunnerOptions& options, bool paged) 
     params.n_batch = std::min(static_cast<std::uint32_t>(options.max_batch_tokens), params.n_ctx);
     params.n_ubatch = params.n_batch;
     params.n_seq_max = static_cast<std::uint32_t>(options.max_num_seqs);
-    params.n_outputs_max = std::min(params.n_seq_max, params.n_batch);   // reserves room for these; more are possible
+    params.n_outputs_max = std::min(params.n_seq_max, params.n_batch);  // reserves room for these; more are possible
     params.n_threads = params.n_threads_batch = options.n_threads;
     params.type_k = ggml_type_of(options.type_k);
     params.type_v = ggml_type_of(options.type_v);
@@ -140,7 +136,7 @@ void LlamaRunner::create_context(const LlamaRunnerOptions& options, bool paged) 
     params.no_perf = true;
     if (paged) {
         params.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_ENABLED;
-        params.offload_kqv = false;   // the kernels are the CPU's
+        params.offload_kqv = false;  // the kernels are the CPU's
     } else {
         // upstream's fused attention rounds a float32 cache to float16
         const bool exact = options.type_k == KvType::float32 && options.type_v == KvType::float32;
@@ -154,7 +150,9 @@ void LlamaRunner::create_context(const LlamaRunnerOptions& options, bool paged) 
     } catch (const std::exception& e) {
         throw RunnerError(std::string("cannot make a context for the model: ") + e.what());
     }
-    if (!ctx_) throw RunnerError("cannot make a context for the model: too little memory, or a type of KV cache that it cannot use");
+    if (!ctx_)
+        throw RunnerError(
+            "cannot make a context for the model: too little memory, or its heads do not fit the KV cache's type (see the log)");
     if (!llama_get_memory(ctx_.get())) throw RunnerError("the model does not generate text");
     executor_ = paged::step_executor(ctx_.get());
 }
@@ -226,7 +224,8 @@ void LlamaRunner::decode(const StepPlan& plan) {
     const int code = llama_decode(ctx_.get(), batch);
     llama_synchronize(ctx_.get());
     if (code != 0) {
-        throw RunnerError(code == 1 ? "no room in the KV cache for this step" : "the model failed to compute a step (" + std::to_string(code) + ")");
+        throw RunnerError(code == 1 ? "no room in the KV cache for this step"
+                                    : "the model failed to compute a step (" + std::to_string(code) + ")");
     }
 }
 
@@ -261,8 +260,6 @@ std::span<float> LlamaRunner::logits(std::size_t row, std::size_t index) {
     return {values, static_cast<std::size_t>(capabilities_.vocab_size)};
 }
 
-std::int32_t LlamaRunner::graphs_reused() const {
-    return llama_perf_context(ctx_.get()).n_reused;
-}
+std::int32_t LlamaRunner::graphs_reused() const { return llama_perf_context(ctx_.get()).n_reused; }
 
 }  // namespace tfserve

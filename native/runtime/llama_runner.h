@@ -35,15 +35,15 @@ struct LlamaRunnerOptions {
     std::int32_t max_model_len = 0;        ///< prompt + output of one sequence; 0: what the model was trained for
     KvType type_k = KvType::float16;
     KvType type_v = KvType::float16;
-    std::int32_t n_threads = 0;            ///< 0: the cores this process may use
+    std::int32_t n_threads = 0;  ///< 0: the cores this process may use
 };
 
 /// How a runner was set up, for logs.
 struct RunnerInfo {
     bool paged = false;
-    std::string kernel;             ///< attention kernel; empty when not paged
+    std::string kernel;  ///< attention kernel; empty when not paged
     std::int32_t n_threads = 1;
-    std::uint64_t kv_bytes = 0;     ///< of the pool when all of it is in use; committed on use
+    std::uint64_t kv_bytes = 0;  ///< of the pool when all of it is in use; committed on use
     KvType type_k = KvType::float16;
     KvType type_v = KvType::float16;
 };
@@ -95,9 +95,9 @@ class LlamaRunner final : public ModelRunner {
     void decode(const StepPlan& plan);
 
     std::shared_ptr<llama_model> model_;
-    std::unique_ptr<ggml_threadpool, FreeThreads> threads_;   // outlives the context
+    std::unique_ptr<ggml_threadpool, FreeThreads> threads_;  // outlives the context
     std::unique_ptr<llama_context, FreeContext> ctx_;
-    paged::StepExecutor* executor_ = nullptr;                 // the context's; null when not paged
+    paged::StepExecutor* executor_ = nullptr;  // the context's; null when not paged
     RunnerCapabilities capabilities_;
     RunnerInfo info_;
     Batch batch_;

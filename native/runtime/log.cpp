@@ -49,7 +49,7 @@ LogLevel level_of(ggml_log_level level, LogLevel last) {
         case GGML_LOG_LEVEL_ERROR: return LogLevel::error;
         case GGML_LOG_LEVEL_WARN: return LogLevel::warn;
         case GGML_LOG_LEVEL_CONT: return last;
-        default: return LogLevel::debug;   // what it calls info is a page for every load
+        default: return LogLevel::debug;  // what it calls info is a page for every load
     }
 }
 
@@ -71,13 +71,9 @@ void on_llama_log(ggml_log_level level, const char* text, void*) {
 
 }  // namespace
 
-void set_log_level(LogLevel level) {
-    g_level.store(level, std::memory_order_relaxed);
-}
+void set_log_level(LogLevel level) { g_level.store(level, std::memory_order_relaxed); }
 
-LogLevel log_level() {
-    return g_level.load(std::memory_order_relaxed);
-}
+LogLevel log_level() { return g_level.load(std::memory_order_relaxed); }
 
 void set_log_sink(LogSink write) {
     Sink& s = sink();
@@ -93,7 +89,7 @@ void log(LogLevel level, std::string_view line) {
 }
 
 void capture_llama_log() {
-    llama_log_set(on_llama_log, nullptr);   // ggml's log too
+    llama_log_set(on_llama_log, nullptr);  // ggml's log too
 }
 
 }  // namespace tfserve

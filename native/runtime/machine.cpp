@@ -83,7 +83,7 @@ std::optional<double> unified_quota(std::string_view cpu_max) {
     cpu_max = trimmed(cpu_max);
     const auto blank = cpu_max.find(' ');
     if (blank == std::string_view::npos) return std::nullopt;
-    const auto quota = number<std::int64_t>(cpu_max.substr(0, blank)), period = number<std::int64_t>(cpu_max.substr(blank));   // or "max"
+    const auto quota = number<std::int64_t>(cpu_max.substr(0, blank)), period = number<std::int64_t>(cpu_max.substr(blank));  // or "max"
     if (!quota || !period || *quota <= 0 || *period <= 0) return std::nullopt;
     return static_cast<double>(*quota) / static_cast<double>(*period);
 }

@@ -16,9 +16,9 @@ using FileText = std::function<std::optional<std::string>(const std::string& pat
 /// The control groups of a process, from the text of /proc/self/cgroup: folders below which the limits' files lie,
 /// from the process's own group up to the root.
 struct CgroupPaths {
-    std::vector<std::string> unified;   ///< version 2
-    std::vector<std::string> cpu;       ///< version 1
-    std::vector<std::string> memory;    ///< version 1
+    std::vector<std::string> unified;  ///< version 2
+    std::vector<std::string> cpu;      ///< version 1
+    std::vector<std::string> memory;   ///< version 1
 };
 CgroupPaths cgroup_paths(std::string_view proc_self_cgroup);
 

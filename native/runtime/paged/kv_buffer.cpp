@@ -21,13 +21,9 @@ constexpr std::size_t kHugePage = std::size_t{2} << 20;
 // would commit memory that no cell uses.
 constexpr std::size_t kHugePagesFrom = std::size_t{256} << 20;
 
-std::size_t round_up(std::size_t n, std::size_t to) {
-    return (n + to - 1) / to * to;
-}
+std::size_t round_up(std::size_t n, std::size_t to) { return (n + to - 1) / to * to; }
 
-std::size_t mapped_size(std::size_t size) {
-    return round_up(size, static_cast<std::size_t>(sysconf(_SC_PAGESIZE)));
-}
+std::size_t mapped_size(std::size_t size) { return round_up(size, static_cast<std::size_t>(sysconf(_SC_PAGESIZE))); }
 
 /// Reserves memory that starts at a huge page border, or null.
 void* reserve(std::size_t size) {
@@ -42,9 +38,7 @@ void* reserve(std::size_t size) {
     return begin + head;
 }
 
-void free_buffer(ggml_backend_buffer_t buffer) {
-    munmap(buffer->context, mapped_size(buffer->size));
-}
+void free_buffer(ggml_backend_buffer_t buffer) { munmap(buffer->context, mapped_size(buffer->size)); }
 
 void clear_buffer(ggml_backend_buffer_t buffer, std::uint8_t value) {
     // anonymous memory reads as zero after this, and is not committed before the next write
@@ -52,9 +46,7 @@ void clear_buffer(ggml_backend_buffer_t buffer, std::uint8_t value) {
     std::memset(buffer->context, value, buffer->size);
 }
 
-const char* type_name(ggml_backend_buffer_type_t) {
-    return "CPU (committed on use)";
-}
+const char* type_name(ggml_backend_buffer_type_t) { return "CPU (committed on use)"; }
 
 ggml_backend_buffer_t alloc_buffer(ggml_backend_buffer_type_t buft, std::size_t size) {
     void* data = reserve(size);
@@ -69,13 +61,9 @@ ggml_backend_buffer_t alloc_buffer(ggml_backend_buffer_type_t buft, std::size_t 
     return buffer;
 }
 
-std::size_t alignment(ggml_backend_buffer_type_t) {
-    return ggml_backend_buft_get_alignment(ggml_backend_cpu_buffer_type());
-}
+std::size_t alignment(ggml_backend_buffer_type_t) { return ggml_backend_buft_get_alignment(ggml_backend_cpu_buffer_type()); }
 
-bool is_host(ggml_backend_buffer_type_t) {
-    return true;
-}
+bool is_host(ggml_backend_buffer_type_t) { return true; }
 
 }  // namespace
 
@@ -87,9 +75,7 @@ ggml_backend_buffer_type_t lazy_kv_buffer_type(ggml_backend_buffer_type_t buft) 
 
 #else
 
-ggml_backend_buffer_type_t lazy_kv_buffer_type(ggml_backend_buffer_type_t buft) {
-    return buft;
-}
+ggml_backend_buffer_type_t lazy_kv_buffer_type(ggml_backend_buffer_type_t buft) { return buft; }
 
 #endif
 

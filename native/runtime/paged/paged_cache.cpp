@@ -21,9 +21,7 @@ namespace {
 
 thread_local const CacheParams* t_creation = nullptr;
 
-[[noreturn]] void refuse(const std::string& what) {
-    throw std::invalid_argument("paged cache: " + what);
-}
+[[noreturn]] void refuse(const std::string& what) { throw std::invalid_argument("paged cache: " + what); }
 
 }  // namespace
 
@@ -37,13 +35,9 @@ CreationScope::CreationScope(const CacheParams& params) {
     t_creation = &params;
 }
 
-CreationScope::~CreationScope() {
-    t_creation = nullptr;
-}
+CreationScope::~CreationScope() { t_creation = nullptr; }
 
-const CacheParams* creation_params() {
-    return t_creation;
-}
+const CacheParams* creation_params() { return t_creation; }
 
 PagedCache::PagedCache(const CacheParams& params, const llama_model& model, const llama_hparams& hparams, ggml_type type_k,
                        ggml_type type_v, bool offload, uint32_t n_seq_max, const layer_filter_cb& filter, const layer_reuse_cb& reuse,
@@ -56,7 +50,7 @@ PagedCache::PagedCache(const CacheParams& params, const llama_model& model, cons
       n_cells_(static_cast<uint32_t>(params.num_blocks) * static_cast<uint32_t>(params.block_size)),
       slots_(LLAMA_MAX_SEQ),
       plan_index_(LLAMA_MAX_SEQ, -1) {
-    v_cells[0].resize(0);   // upstream's cell bookkeeping costs memory for each cell and is not used here
+    v_cells[0] = {};  // upstream's cell bookkeeping costs memory for each cell and is not used here
     shape_.n_threads = params.n_threads;
     shape_.n_head = 0;
     for (const auto& layer : layers) {
@@ -109,9 +103,11 @@ void PagedCache::copy_cells(const PageCopy& copy) {
     const auto copy_rows = [&](ggml_tensor* t) {
         if (!t) return;
         const std::size_t row = t->nb[1];
-        const std::size_t src = (static_cast<std::size_t>(copy.src) << shift_) * row, dst = (static_cast<std::size_t>(copy.dst) << shift_) * row;
+        const std::size_t src = (static_cast<std::size_t>(copy.src) << shift_) * row,
+                          dst = (static_cast<std::size_t>(copy.dst) << shift_) * row;
         if (ggml_backend_buffer_is_host(t->buffer)) {
-            std::memcpy(static_cast<char*>(t->data) + dst, static_cast<const char*>(t->data) + src, static_cast<std::size_t>(copy.n_cells) * row);
+            std::memcpy(static_cast<char*>(t->data) + dst, static_cast<const char*>(t->data) + src,
+                        static_cast<std::size_t>(copy.n_cells) * row);
             return;
         }
         ggml_context_ptr ctx{ggml_init({2 * ggml_tensor_overhead(), nullptr, true})};
@@ -212,9 +208,7 @@ llama_pos PagedCache::seq_pos_max(llama_seq_id seq_id) const {
     return slot < slots_.size() && slots_[slot].n_tokens > 0 ? slots_[slot].position - 1 : -1;
 }
 
-llama_pos PagedCache::seq_pos_min(llama_seq_id seq_id) const {
-    return seq_pos_max(seq_id) < 0 ? -1 : 0;
-}
+llama_pos PagedCache::seq_pos_min(llama_seq_id seq_id) const { return seq_pos_max(seq_id) < 0 ? -1 : 0; }
 
 void PagedCache::seq_cp(llama_seq_id, llama_seq_id, llama_pos, llama_pos) {
     throw std::logic_error("paged cache: sequences share pages through their block tables");
@@ -224,9 +218,7 @@ void PagedCache::seq_add(llama_seq_id, llama_pos, llama_pos, llama_pos) {
     throw std::logic_error("paged cache: positions cannot be moved");
 }
 
-void PagedCache::seq_div(llama_seq_id, llama_pos, llama_pos, int) {
-    throw std::logic_error("paged cache: positions cannot be moved");
-}
+void PagedCache::seq_div(llama_seq_id, llama_pos, llama_pos, int) { throw std::logic_error("paged cache: positions cannot be moved"); }
 
 void PagedCache::state_write(llama_io_write_i&, llama_seq_id, llama_state_seq_flags) const {
     throw std::logic_error("paged cache: it has no state of its own to save");
@@ -236,9 +228,7 @@ void PagedCache::state_read(llama_io_read_i&, llama_seq_id, llama_state_seq_flag
     throw std::logic_error("paged cache: it has no state of its own to load");
 }
 
-StepExecutor* step_executor(const llama_context* ctx) {
-    return dynamic_cast<PagedCache*>(llama_get_memory(ctx));
-}
+StepExecutor* step_executor(const llama_context* ctx) { return dynamic_cast<PagedCache*>(llama_get_memory(ctx)); }
 
 std::size_t kv_bytes_per_cell(const llama_model& model, ggml_type type_k, ggml_type type_v) {
     const llama_hparams& hparams = model.hparams;
@@ -251,8 +241,6 @@ std::size_t kv_bytes_per_cell(const llama_model& model, ggml_type type_k, ggml_t
     return bytes;
 }
 
-const char* kernel_name() {
-    return tf_kernel_best()->name;
-}
+const char* kernel_name() { return tf_kernel_best()->name; }
 
 }  // namespace tfserve::paged

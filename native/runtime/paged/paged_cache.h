@@ -57,7 +57,7 @@ class PagedCache final : public llama_kv_cache, public StepExecutor {
     uint32_t n_cells_ = 0;
     PlanShape shape_;
     std::size_t plan_size_ = 0;
-    std::vector<StepSequence> slots_;   ///< of this step, by slot; n_tokens == 0: not in it
+    std::vector<StepSequence> slots_;  ///< of this step, by slot; n_tokens == 0: not in it
     std::vector<std::int32_t> in_step_;
     mutable std::vector<PlanSequence> plan_sequences_;
     mutable std::vector<std::int32_t> plan_index_, plan_host_;

@@ -16,14 +16,10 @@ using namespace tfserve::paged;
 
 namespace {
 
-const PagedCache* paged_cache_of(const llama_kv_cache_context* mctx) {
-    return dynamic_cast<const PagedCache*>(mctx->get_kv());
-}
+const PagedCache* paged_cache_of(const llama_kv_cache_context* mctx) { return dynamic_cast<const PagedCache*>(mctx->get_kv()); }
 
 // Graphs are kept from step to step while the plan fits: powers of two let it grow without rebuilding each time.
-std::int64_t plan_capacity(std::size_t words) {
-    return static_cast<std::int64_t>(std::bit_ceil(std::max<std::size_t>(words, 1024)));
-}
+std::int64_t plan_capacity(std::size_t words) { return static_cast<std::int64_t>(std::bit_ceil(std::max<std::size_t>(words, 1024))); }
 
 /// What the plan cannot say keeps the model on upstream's cache.
 const char* why_not_paged(const llama_hparams& hparams, bool v_trans, bool unified, llama_swa_type swa_type, llama_memory_t mem_other) {
@@ -38,9 +34,7 @@ const char* why_not_paged(const llama_hparams& hparams, bool v_trans, bool unifi
 
 }  // namespace
 
-ggml_backend_buffer_type_t tfserve_kv_buffer_type(ggml_backend_buffer_type_t buft) {
-    return lazy_kv_buffer_type(buft);
-}
+ggml_backend_buffer_type_t tfserve_kv_buffer_type(ggml_backend_buffer_type_t buft) { return lazy_kv_buffer_type(buft); }
 
 llama_kv_cache* tfserve_new_kv_cache(const llama_model& model, const llama_hparams& hparams, ggml_type type_k, ggml_type type_v,
                                      bool v_trans, bool offload, bool unified, uint32_t kv_size, uint32_t n_seq_max, uint32_t n_pad,
@@ -50,7 +44,8 @@ llama_kv_cache* tfserve_new_kv_cache(const llama_model& model, const llama_hpara
     if (const CacheParams* params = creation_params()) {
         const char* reason = why_not_paged(hparams, v_trans, unified, swa_type, mem_other);
         if (!reason) {
-            return std::make_unique<PagedCache>(*params, model, hparams, type_k, type_v, offload, n_seq_max, filter, reuse, share).release();
+            return std::make_unique<PagedCache>(*params, model, hparams, type_k, type_v, offload, n_seq_max, filter, reuse, share)
+                .release();
         }
         LLAMA_LOG_INFO("%s: no paged cache: %s\n", __func__, reason);
     }
@@ -71,9 +66,7 @@ ggml_tensor* tfserve_paged_plan_input(ggml_context* ctx, const llama_kv_cache_co
     return plan;
 }
 
-bool tfserve_is_paged_plan(const ggml_tensor* kq_mask) {
-    return kq_mask && kq_mask->type == GGML_TYPE_I32;
-}
+bool tfserve_is_paged_plan(const ggml_tensor* kq_mask) { return kq_mask && kq_mask->type == GGML_TYPE_I32; }
 
 bool tfserve_paged_plan_fits(const ggml_tensor* plan, const llama_kv_cache_context* mctx, const llama_ubatch&) {
     const PagedCache* cache = paged_cache_of(mctx);

@@ -17,9 +17,7 @@ using namespace tfserve::paged;
 
 constexpr std::size_t kAlign = 64;
 
-std::size_t padded(std::size_t bytes) {
-    return (bytes + kAlign - 1) / kAlign * kAlign;
-}
+std::size_t padded(std::size_t bytes) { return (bytes + kAlign - 1) / kAlign * kAlign; }
 
 tfserve_paged_attn_params params_of(const ggml_tensor* dst) {
     tfserve_paged_attn_params p;
@@ -40,8 +38,8 @@ int kernel_type(ggml_type type) {
 struct Layout {
     int dk, dv, n_head, n_head_kv, group;
     const tf_kernel* kernel;
-    std::size_t arrivals, slopes, partials, scratch;   // offsets
-    std::size_t scratch_bytes;                         // of each thread
+    std::size_t arrivals, slopes, partials, scratch;  // offsets
+    std::size_t scratch_bytes;                        // of each thread
     PartialLayout partial;
 
     explicit Layout(const ggml_tensor* dst) {
@@ -92,7 +90,14 @@ void fill_slopes(float* out, int n_head, float max_bias) {
 class Worker {
    public:
     Worker(const ggml_compute_params* params, ggml_tensor* dst)
-        : params_(params), dst_(dst), q_(dst->src[0]), k_(dst->src[1]), v_(dst->src[2]), plan_(dst->src[3]), op_(params_of(dst)), lay_(dst) {
+        : params_(params),
+          dst_(dst),
+          q_(dst->src[0]),
+          k_(dst->src[1]),
+          v_(dst->src[2]),
+          plan_(dst->src[3]),
+          op_(params_of(dst)),
+          lay_(dst) {
         GGML_ASSERT(params->wsize >= lay_.bytes(params->nth));
         const auto base = reinterpret_cast<std::uintptr_t>(params->wdata);
         work_ = reinterpret_cast<char*>((base + kAlign - 1) / kAlign * kAlign);
@@ -194,8 +199,8 @@ class Worker {
                 auto* out = reinterpret_cast<float*>(static_cast<char*>(dst_->data) + static_cast<std::size_t>(rows[t]) * dst_->nb[2] +
                                                      static_cast<std::size_t>(q_head) * dst_->nb[1]);
                 const float* part = partials_ + lay_.partial.offset(split.partial_row, split.n_tokens, h, t, x);
-                merge_partials(part, lay_.partial.split_stride(split.n_tokens), split.n_split, lay_.dv,
-                               sinks_ ? sinks_ + q_head : nullptr, out);
+                merge_partials(part, lay_.partial.split_stride(split.n_tokens), split.n_split, lay_.dv, sinks_ ? sinks_ + q_head : nullptr,
+                               out);
             }
         }
     }
@@ -216,10 +221,6 @@ class Worker {
 
 }  // namespace
 
-std::size_t tfserve_paged_attn_work_size(const ggml_tensor* dst, int n_threads) {
-    return Layout(dst).bytes(n_threads);
-}
+std::size_t tfserve_paged_attn_work_size(const ggml_tensor* dst, int n_threads) { return Layout(dst).bytes(n_threads); }
 
-void tfserve_paged_attn_forward(const ggml_compute_params* params, ggml_tensor* dst) {
-    Worker(params, dst).run();
-}
+void tfserve_paged_attn_forward(const ggml_compute_params* params, ggml_tensor* dst) { Worker(params, dst).run(); }

@@ -30,9 +30,9 @@ extern "C" {
 #endif
 
 /* Bytes of params->wdata that the node needs when `n_threads` threads compute it. */
-size_t tfserve_paged_attn_work_size(const struct ggml_tensor *dst, int n_threads);
+size_t tfserve_paged_attn_work_size(const struct ggml_tensor* dst, int n_threads);
 /* Called by every thread of the graph's thread pool. */
-void tfserve_paged_attn_forward(const struct ggml_compute_params *params, struct ggml_tensor *dst);
+void tfserve_paged_attn_forward(const struct ggml_compute_params* params, struct ggml_tensor* dst);
 
 #ifdef __cplusplus
 }

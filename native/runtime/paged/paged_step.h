@@ -12,10 +12,10 @@ namespace tfserve::paged {
 
 /// The pool's shape, chosen by whoever creates the context.
 struct CacheParams {
-    std::int32_t block_size = 16;   ///< cells a page, a power of two
-    std::int32_t num_blocks = 0;    ///< pages of the pool
-    std::int32_t max_batch_tokens = 2048;   ///< of a step; sizes the graph's buffers
-    std::int32_t n_threads = 1;     ///< that will compute a step; work is divided for them
+    std::int32_t block_size = 16;          ///< cells a page, a power of two
+    std::int32_t num_blocks = 0;           ///< pages of the pool
+    std::int32_t max_batch_tokens = 2048;  ///< of a step; sizes the graph's buffers
+    std::int32_t n_threads = 1;            ///< that will compute a step; work is divided for them
 };
 
 /// While one lives on this thread, llama_init_from_model makes a paged cache where the model allows it.
@@ -32,7 +32,7 @@ struct StepSequence {
     std::int32_t slot = 0;
     std::int32_t position = 0;
     std::int32_t n_tokens = 0;
-    std::span<const std::int32_t> table;   ///< covers position + n_tokens cells; alive until end_step
+    std::span<const std::int32_t> table;  ///< covers position + n_tokens cells; alive until end_step
 };
 
 /// Cells [0, n_cells) of page `src` to page `dst`, in every layer.

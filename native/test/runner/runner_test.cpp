@@ -90,6 +90,35 @@ class Distance {
     bool bad_ = false;
 };
 
+/// Computes the rows of a step one after another.
+class OneByOne final : public ModelRunner {
+   public:
+    explicit OneByOne(ModelRunner& runner) : runner_(runner) {}
+    const RunnerCapabilities& capabilities() const override { return runner_.capabilities(); }
+    void execute(const StepPlan& plan) override {
+        rows_.clear();
+        StepPlan one;
+        one.released_slots = plan.released_slots;
+        for (const PlanRow& row : plan.rows) {
+            one.rows = {row};
+            one.rows[0].token_offset = 0;
+            one.tokens.assign(plan.tokens.begin() + row.token_offset, plan.tokens.begin() + row.token_offset + row.n_tokens);
+            runner_.execute(one);
+            one.released_slots.clear();
+            auto& logits = rows_.emplace_back();
+            for (std::int32_t i = 0; i < row.n_logits; ++i) {
+                const auto values = runner_.logits(0, static_cast<std::size_t>(i));
+                logits.emplace_back(values.begin(), values.end());
+            }
+        }
+    }
+    std::span<float> logits(std::size_t row, std::size_t index) override { return rows_.at(row).at(index); }
+
+   private:
+    ModelRunner& runner_;
+    std::vector<std::vector<std::vector<float>>> rows_;
+};
+
 /// The same random steps (chunks of prompts and decodes of several sequences, which come and go) on both runners.
 Distance mixed_steps(ModelRunner& tested, ModelRunner& oracle, int n_steps) {
     std::mt19937 random(7);
@@ -164,6 +193,37 @@ Distance forks(ModelRunner& tested, ModelRunner& oracle) {
     return distance;
 }
 
+void same_as_upstream(const Model& model, KvType type, int n_steps, double tolerance) {
+    LlamaRunner tested(model, options(true, type)), oracle(model, options(false, KvType::float32));
+    const std::string name = std::string(kv_type_name(type)) + ", kernel " + tested.info().kernel;
+    // the other types round keys and values
+    const double most = type == KvType::float32 ? tolerance : tolerance * 300;
+    const Distance mixed = mixed_steps(tested, oracle, n_steps);
+    expect(mixed.rms() < most, name + ": mixed steps: " + mixed.text());
+    LlamaRunner fork_oracle(model, options(false, KvType::float32));
+    const Distance forked = forks(tested, fork_oracle);
+    expect(forked.rms() < most, name + ": forks: " + forked.text());
+}
+
+/// A head's size must be a multiple of the type's 32 entries.
+bool takes_q8_0(const Model& model) {
+    try {
+        LlamaRunner runner(model, options(true, KvType::q8_0));
+        return true;
+    } catch (const RunnerError& e) {
+        std::printf("skip  q8_0: %s\n", e.what());
+        return false;
+    }
+}
+
+/// Mixed steps against each sequence computed alone.
+void unpaged_steps(const Model& model, int n_steps, double tolerance) {
+    LlamaRunner tested(model, options(true, KvType::float32)), oracle(model, options(false, KvType::float32));
+    OneByOne alone(oracle);
+    const Distance mixed = mixed_steps(tested, alone, n_steps);
+    expect(mixed.rms() < tolerance, "not paged: mixed steps: " + mixed.text());
+}
+
 std::uint64_t resident_bytes() {
     std::ifstream in("/proc/self/status");
     for (std::string line; std::getline(in, line);) {
@@ -185,16 +245,17 @@ void memory_is_committed_on_use(const Model& model) {
     const std::uint64_t before = resident_bytes();
     LlamaRunner runner(model, o);
     const std::uint64_t made = resident_bytes();
-    StepDriver driver(runner, 5);
+    StepDriver driver(runner, StepDriver::kInOrder);  // scattered over the pool, each page would commit a huge page
     std::mt19937 random(1);
     Sequence s = driver.start(0, random_tokens(random, runner.capabilities().vocab_size, 400));
     driver.step({{&s, 400, 1}});
     const std::uint64_t used = resident_bytes();
     char text[160];
     std::snprintf(text, sizeof(text), "a pool of %.1f GiB: %.0f MiB more after making it, %.0f MiB after 400 tokens",
-                  static_cast<double>(runner.info().kv_bytes) / (1 << 30), (static_cast<double>(made) - static_cast<double>(before)) / (1 << 20),
+                  static_cast<double>(runner.info().kv_bytes) / (1 << 30),
+                  (static_cast<double>(made) - static_cast<double>(before)) / (1 << 20),
                   (static_cast<double>(used) - static_cast<double>(before)) / (1 << 20));
-    expect(made < before + (std::uint64_t{64} << 20) && used < before + (std::uint64_t{2} << 30), text);
+    expect(made < before + (std::uint64_t{64} << 20) && used < before + (std::uint64_t{512} << 20), text);
 }
 
 void graphs_and_threads(const Model& model) {
@@ -210,7 +271,8 @@ void graphs_and_threads(const Model& model) {
     std::vector<Want> wants;
     for (auto& s : all) wants.push_back({&s, 1, 1});
     for (int i = 0; i < 40; ++i) driver.step(wants);
-    expect(runner.graphs_reused() - reused >= 37, "decode steps reuse the graph: " + std::to_string(runner.graphs_reused() - reused) + " of 40");
+    expect(runner.graphs_reused() - reused >= 37,
+           "decode steps reuse the graph: " + std::to_string(runner.graphs_reused() - reused) + " of 40");
 
     std::this_thread::sleep_for(std::chrono::milliseconds(100));
     const double before = cpu_seconds();
@@ -277,27 +339,23 @@ int main(int argc, char** argv) {
     }
     const double tolerance = argc > 2 ? std::atof(argv[2]) : 1e-4;
     llama_backend_init();
-    set_log_level(LogLevel::error);
+    set_log_level(LogLevel::off);  // refusals are logged, too
     capture_llama_log();
     llama_model_params params = llama_model_default_params();
     const Model model(llama_model_load_from_file(argv[1], params), llama_model_free);
     if (!model) return 2;
-    {
-        LlamaRunner oracle(model, options(false, KvType::float32));
-        for (const KvType type : {KvType::float32, KvType::float16, KvType::bfloat16, KvType::q8_0}) {
-            LlamaRunner tested(model, options(true, type));
-            expect(tested.info().paged && !oracle.info().paged, std::string("the paged cache is in use, kernel ") + tested.info().kernel);
-            LlamaRunner fresh_oracle(model, options(false, KvType::float32));
-            const double most = type == KvType::float32 ? tolerance : tolerance * 300;
-            const Distance mixed = mixed_steps(tested, fresh_oracle, 40);
-            expect(mixed.rms() < most, std::string(kv_type_name(type)) + " mixed steps: " + mixed.text());
-            const Distance forked = forks(tested, oracle);
-            expect(forked.rms() < most, std::string(kv_type_name(type)) + " forks: " + forked.text());
-        }
+    const int n_steps = llama_model_n_params(model.get()) > 50'000'000 ? 8 : 60;
+    const bool paged = LlamaRunner(model, options(true, KvType::float16)).info().paged;
+    std::printf("the model's memory %s paged\n", paged ? "is" : "is not");
+    if (paged) {
+        for (const KvType type : {KvType::float32, KvType::float16, KvType::bfloat16}) same_as_upstream(model, type, n_steps, tolerance);
+        if (takes_q8_0(model)) same_as_upstream(model, KvType::q8_0, n_steps, tolerance);
+        memory_is_committed_on_use(model);
+        graphs_and_threads(model);
+        errors(model, true);
+    } else {
+        unpaged_steps(model, n_steps, tolerance);
     }
-    memory_is_committed_on_use(model);
-    graphs_and_threads(model);
-    errors(model, true);
     errors(model, false);
     std::printf("%s\n", failures == 0 ? "passed" : "FAILED");
     return failures == 0 ? 0 : 1;

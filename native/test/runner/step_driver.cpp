@@ -7,8 +7,8 @@
 namespace tfserve::test {
 
 PagePool::PagePool(std::int32_t num_blocks, std::uint32_t seed) : free_(static_cast<std::size_t>(num_blocks)), random_(seed) {
-    std::iota(free_.begin(), free_.end(), 0);
-    std::shuffle(free_.begin(), free_.end(), random_);
+    std::iota(free_.rbegin(), free_.rend(), 0);
+    if (seed != StepDriver::kInOrder) std::shuffle(free_.begin(), free_.end(), random_);
 }
 
 BlockId PagePool::take() {
@@ -32,9 +32,7 @@ StepDriver::StepDriver(ModelRunner& runner, std::uint32_t seed)
       pool_(runner.capabilities().groups.at(0).num_blocks, seed),
       references_(static_cast<std::size_t>(runner.capabilities().groups.at(0).num_blocks), 0) {}
 
-Sequence StepDriver::start(SlotId slot, std::vector<TokenId> tokens) const {
-    return {slot, std::move(tokens), 0, {}};
-}
+Sequence StepDriver::start(SlotId slot, std::vector<TokenId> tokens) const { return {slot, std::move(tokens), 0, {}}; }
 
 Sequence StepDriver::fork(const Sequence& parent, SlotId slot) {
     Sequence child = parent;

@@ -38,6 +38,9 @@ class PagePool {
 
 class StepDriver {
    public:
+    /// Seed for pages in ascending order.
+    static constexpr std::uint32_t kInOrder = 0;
+
     StepDriver(ModelRunner& runner, std::uint32_t seed);
 
     Sequence start(SlotId slot, std::vector<TokenId> tokens) const;
