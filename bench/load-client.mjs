@@ -91,7 +91,8 @@ function decodeRate(good) {
  * `extra` is merged into every body; `streams * requests` chats with distinct prompts of about `words` words.
  */
 export async function runLoad({ url, streams, requests = 1, words: count = 380, maxTokens = 64, seed = 1, model, extra = {} }) {
-  const agent = new Agent({ keepAlive: true, maxSockets: Infinity })
+  // a connection a request: some servers close an idle one just when the next request is sent on it
+  const agent = new Agent({ keepAlive: false })
   const endpoint = new URL('/v1/chat/completions', url)
   const id = model ?? (await (await fetch(new URL('/v1/models', url))).json()).data[0].id
   const body = (content, max) => ({
