@@ -128,4 +128,6 @@ export async function run(values) {
     })),
   }))
   writeReport({ ...head, summaries, runs }, charts, values.json)
+  const failed = runs.reduce((sum, r) => sum + r.failed, 0)
+  if (failed > 0) throw new Error(`${failed} requests failed: these figures are no measurement.`)
 }

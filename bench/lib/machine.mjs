@@ -1,5 +1,5 @@
 // What a figure depends on besides the code: the machine, the versions and what else is running.
-import { execFileSync, spawnSync } from 'node:child_process'
+import { spawnSync } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
 import { arch, availableParallelism, cpus, loadavg, platform, release, totalmem } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -50,10 +50,14 @@ export function versions(peer) {
     node: process.version,
     llamaCpp: JSON.parse(readFileSync(join(root, 'vendor.json'), 'utf8')).sources['llama.cpp'].commit,
   }
-  if (peer)
-    found.peer = execFileSync(peer, ['--version'], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] }).trim() || peerOnStderr(peer)
+  if (peer) found.peer = peerVersion(peer)
   return found
 }
 
-// llama.cpp prints its version on stderr
-const peerOnStderr = (peer) => spawnSync(peer, ['--version'], { encoding: 'utf8' }).stderr.trim()
+// llama.cpp prints its version among log lines, on either stream
+function peerVersion(peer) {
+  const { stdout, stderr, error } = spawnSync(peer, ['--version'], { encoding: 'utf8' })
+  if (error) throw new Error(`${peer} does not run: ${error.message}`)
+  const text = `${stdout}\n${stderr}`
+  return /version:.*/.exec(text)?.[0] ?? text.trim()
+}
