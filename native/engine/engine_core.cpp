@@ -20,6 +20,15 @@ HashKey hash_key(const EngineConfig& config) {
     return {config.hash_key[0], config.hash_key[1]};
 }
 
+// The end decides what was held back, and that can complete a stop string.
+void take_rest(TextStream& text, Delta& delta) {
+    TextStream::Piece rest = text.close();
+    delta.text += rest.text;
+    if (!rest.stopped) return;
+    delta.finish_reason = FinishReason::stop;
+    delta.stop_string = rest.stop_index;
+}
+
 SubmitResult refuse(SubmitError error, std::string message) { return {error, std::move(message)}; }
 
 }  // namespace
@@ -113,7 +122,7 @@ void EngineCore::submit(EngineRequest spec) noexcept {
         sequence.salt = request.spec.cache_salt;
         scheduler_.add(std::move(sequence));
     } catch (const std::exception& error) {
-        scheduler_.finish(sequence_id);
+        scheduler_.finish(sequence_id, KeepPages::prompt);
         by_sequence_.erase(sequence_id);
         num_unadmitted_ -= static_cast<std::int32_t>(requests_.erase(id));
         try {
@@ -142,7 +151,7 @@ void EngineCore::abort(SequenceId id) {
 }
 
 void EngineCore::fail_all(const std::string& error) {
-    for (const auto& [sequence, choice] : by_sequence_) scheduler_.finish(sequence);  // pages first: what follows may lack memory
+    for (const auto& [sequence, choice] : by_sequence_) scheduler_.finish(sequence, KeepPages::prompt);  // pages first: what follows may lack memory
     while (!requests_.empty()) end(*requests_.begin()->second, FinishReason::error, error);
 }
 
@@ -297,7 +306,7 @@ bool EngineCore::accept(Choice& choice, std::int32_t max_tokens, SampledToken sa
     if (!sampling.ignore_eos && std::ranges::find(sampling.eos_token_ids, token) != sampling.eos_token_ids.end()) {
         delta.finish_reason = FinishReason::stop;
         delta.stop_token = token;
-        delta.text = choice.text.finish();
+        take_rest(choice.text, delta);
     } else {
         TextStream::Piece piece = choice.text.push(token);
         delta.text = std::move(piece.text);
@@ -306,7 +315,7 @@ bool EngineCore::accept(Choice& choice, std::int32_t max_tokens, SampledToken sa
             delta.stop_string = piece.stop_index;
         } else if (std::cmp_greater_equal(spec.prompt.size() + static_cast<std::size_t>(choice.num_output), max_tokens)) {
             delta.finish_reason = FinishReason::length;
-            delta.text += choice.text.finish();
+            take_rest(choice.text, delta);
         }
     }
     const bool goes_on = delta.finish_reason == FinishReason::none;
@@ -350,7 +359,8 @@ void EngineCore::end(Request& request, FinishReason reason, const std::string& e
 
 void EngineCore::close(Choice& choice) noexcept {
     if (choice.sequence == 0) return;
-    scheduler_.finish(choice.sequence);
+    // an answer that nobody waited for will hardly be continued; its prompt may well come again
+    scheduler_.finish(choice.sequence, choice.finished ? KeepPages::all : KeepPages::prompt);
     by_sequence_.erase(std::exchange(choice.sequence, 0));
     --choice.request->num_live;
 }

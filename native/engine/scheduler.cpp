@@ -151,6 +151,7 @@ void Scheduler::preempt(Sequence& sequence) noexcept {
         picks_.erase(it);
     }
     waiting_.insert(running_.extract(&sequence));
+    publish(sequence, sequence.num_computed_tokens);  // it comes back: what is not taken until then need not be computed again
     leave_slot(sequence);
     sequence.status = SequenceStatus::waiting;
     sequence.num_computed_tokens = 0;
@@ -191,14 +192,18 @@ void Scheduler::commit() {
         const auto it = sequences_.find(row.sequence);
         if (it != sequences_.end()) it->second->num_computed_tokens = row.position + row.n_tokens;
     }
+    // output pages wait for the sequence's end: an aborted answer leaves none
     for (const PlanRow& row : plan_.rows) {
         const auto it = sequences_.find(row.sequence);
-        if (it == sequences_.end()) continue;
-        try {
-            kv_.publish(row.sequence, it->second->tokens, it->second->num_computed_tokens);
-        } catch (const std::bad_alloc&) {
-            continue;  // a page that is not published now is published with the next one
-        }
+        if (it != sequences_.end()) publish(*it->second, std::min(it->second->num_computed_tokens, it->second->num_prompt_tokens));
+    }
+}
+
+void Scheduler::publish(const Sequence& sequence, std::int32_t num_tokens) noexcept {
+    try {
+        kv_.publish(sequence.id, sequence.tokens, num_tokens);
+    } catch (const std::bad_alloc&) {
+        return;  // what is not published now is published with the next page
     }
 }
 
@@ -228,12 +233,13 @@ void Scheduler::fork(SequenceId parent, SequenceId child, std::int32_t choice, T
     take_slot(*s);
 }
 
-void Scheduler::finish(SequenceId id) noexcept {
+void Scheduler::finish(SequenceId id, KeepPages keep) noexcept {
     const auto it = sequences_.find(id);
     if (it == sequences_.end()) return;
     Sequence& s = *it->second;
     if (s.status == SequenceStatus::running) {
         running_.erase(&s);
+        if (keep == KeepPages::all) publish(s, s.num_computed_tokens);
         leave_slot(s);
     } else {
         waiting_.erase(&s);

@@ -23,6 +23,12 @@ struct SchedulerConfig {
     HashKey hash_key;
 };
 
+/// Which full pages of a sequence that ends stay in the prefix cache.
+enum class KeepPages : std::uint8_t {
+    all,     ///< prompt and output: a next turn continues them
+    prompt,  ///< the output's pages are free
+};
+
 /// There are no prefill and decode phases: every sequence has num_computed_tokens that chase its num_tokens under one token
 /// budget a step. A step is: schedule(), the runner's work, then commit() when it succeeded, then append() or finish() for
 /// each sampled sequence.
@@ -51,8 +57,8 @@ class Scheduler {
     /// A copy of `parent`, whose tokens are all computed, with one more token of its own. It runs at once on shared pages
     /// where the runner can fork and has a slot, else it waits.
     void fork(SequenceId parent, SequenceId child, std::int32_t choice, TokenId token);
-    /// Removes a sequence in whatever state; its pages are free at once. Unknown ids are ignored.
-    void finish(SequenceId id) noexcept;
+    /// Removes a sequence in whatever state; nothing references its pages from now on. Unknown ids are ignored.
+    void finish(SequenceId id, KeepPages keep) noexcept;
     /// The last plan never reached the runner or failed there: slots that it was told to drop are named again.
     void step_failed();
 
@@ -97,6 +103,8 @@ class Scheduler {
     void own_waiting(std::unique_ptr<Sequence> owned);
     void take_slot(Sequence& sequence) noexcept;
     void leave_slot(Sequence& sequence) noexcept;
+    /// Lets the prefix cache find the first `num_tokens` of a sequence; without memory, later or never.
+    void publish(const Sequence& sequence, std::int32_t num_tokens) noexcept;
     void build_plan();
 
     RunnerCapabilities capabilities_;

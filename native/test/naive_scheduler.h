@@ -53,6 +53,7 @@ class NaiveScheduler {
                         rows_.erase(row);
                         break;
                     }
+                    kv.publish(last.id, last.tokens, last.computed);
                     kv.free(last.id);
                     last.running = false;
                     last.computed = 0;
@@ -83,7 +84,7 @@ class NaiveScheduler {
         for (const Row& row : rows_) {
             Seq& s = get(row.id);
             s.computed += row.n_tokens;
-            kv.publish(s.id, s.tokens, s.computed);
+            kv.publish(s.id, s.tokens, std::min(s.computed, s.n_prompt));
         }
     }
     void append(SequenceId id, TokenId token) { get(id).tokens.push_back(token); }
@@ -102,8 +103,10 @@ class NaiveScheduler {
         sequences_.push_back(s);
         sort();
     }
-    void finish(SequenceId id) {
-        if (get(id).running) kv.free(id);
+    void finish(SequenceId id, KeepPages keep) {
+        const Seq& ended = get(id);
+        if (ended.running && keep == KeepPages::all) kv.publish(id, ended.tokens, ended.computed);
+        if (ended.running) kv.free(id);
         sequences_.remove_if([id](const Seq& s) { return s.id == id; });
     }
 

@@ -43,7 +43,7 @@ void finish_step(Scheduler& scheduler, const StepPlan& plan) {
         if (row.n_logits == 0) continue;
         const Sequence& s = scheduler.sequence(row.sequence);
         if (s.num_tokens() + 1 >= s.max_tokens) {
-            scheduler.finish(row.sequence);
+            scheduler.finish(row.sequence, KeepPages::all);
         } else {
             scheduler.append(row.sequence, 1);
         }
@@ -129,7 +129,7 @@ TEST(scheduler_limits_prompt_tokens_beside_decodes) {
     scheduler.add(sequence(2, 20, 10));
     CHECK(shape(scheduler.schedule()) == (Shape{{1, 1}, {2, 3}}));
     scheduler.commit();
-    scheduler.finish(1);
+    scheduler.finish(1, KeepPages::all);
     CHECK(shape(scheduler.schedule()) == (Shape{{2, 10}}));
 }
 
@@ -165,7 +165,7 @@ TEST(scheduler_respects_priority) {
     scheduler.add(sequence(2, 5, 3, 1));
     scheduler.add(sequence(3, 5, 3, 0));
     CHECK(shape(scheduler.schedule()) == (Shape{{3, 5}}));
-    scheduler.finish(3);
+    scheduler.finish(3, KeepPages::all);
     CHECK(shape(scheduler.schedule()) == (Shape{{1, 5}}));
 }
 
@@ -182,7 +182,7 @@ TEST(scheduler_names_released_slots_until_a_step_succeeds) {
     Scheduler scheduler(capabilities({{100, 0}}, 3, 32, 100, false), {true, true, 0, {1, 1}});
     for (SequenceId id : {1, 2}) scheduler.add(sequence(id, 5, 9));
     finish_step(scheduler, scheduler.schedule());
-    scheduler.finish(1);
+    scheduler.finish(1, KeepPages::all);
     CHECK_EQ(scheduler.schedule().released_slots, (std::vector<SlotId>{0}));
     scheduler.step_failed();
     CHECK_EQ(scheduler.schedule().released_slots, (std::vector<SlotId>{0}));
@@ -212,7 +212,8 @@ void expect_found(const char* name, const std::function<bool(SchedulerWorld&)>& 
     SchedulerWorld world(options);
     bool planted = false;
     for (int step = 0; step < 5000; ++step) {
-        if (!planted && step > 200) planted = plant(world);
+        // again from time to time: the sequence that a fault was planted in may have been the next to leave
+        if (step > 200 && (!planted || step % 50 == 0)) planted = plant(world) || planted;
         const std::string error = world.step();
         if (!planted) REQUIRE(error.empty());
         if (planted && !error.empty()) return;

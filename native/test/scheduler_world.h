@@ -39,7 +39,7 @@ class SchedulerWorld {
     /// One step of life; what went wrong, or nothing.
     std::string step() {
         if (arrivals) arrive();
-        if (random_() % 12 == 0 && scheduler.has_work()) finish(any());
+        if (random_() % 12 == 0 && scheduler.has_work()) finish(any(), KeepPages::prompt);
         if (std::string error = scheduler.check(); !error.empty()) return error;
 
         const SequenceId first = first_in_service();
@@ -59,7 +59,7 @@ class SchedulerWorld {
         if (tamper) tamper(told);
         if (random_() % 100 == 0) {  // a step that fails
             scheduler.step_failed();
-            for (const PlanRow& row : told.rows) finish(row.sequence);
+            for (const PlanRow& row : told.rows) finish(row.sequence, KeepPages::prompt);
             return scheduler.check();
         }
         try {
@@ -133,9 +133,9 @@ class SchedulerWorld {
         }
     }
 
-    void finish(SequenceId id) {
-        scheduler.finish(id);
-        if (naive_) naive_->finish(id);
+    void finish(SequenceId id, KeepPages keep) {
+        scheduler.finish(id, keep);
+        if (naive_) naive_->finish(id, keep);
         choices_.erase(id);
     }
 
@@ -156,7 +156,7 @@ class SchedulerWorld {
         }
         choices_[id] = 1;
         if (end) {
-            finish(id);
+            finish(id, KeepPages::all);
         } else {
             scheduler.append(id, own);
             if (naive_) naive_->append(id, own);

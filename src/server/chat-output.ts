@@ -21,9 +21,14 @@ export interface FlowControl {
   resume(): void
 }
 
-/** Server-sent events: what one engine step brings to the request's choices leaves in one write. */
+/**
+ * Server-sent events: what one engine step brings to the request's choices leaves in one write. The status line goes
+ * with the first of them, so that a request which fails while it waits still gets a status that says so; one that waits
+ * for long is told with the role chunk and keep-alives that it has been accepted.
+ */
 export class StreamedOutput implements ChatOutput {
   readonly #chunks: ChatChunks
+  #opened = false
   #pending = ''
   #scheduled = false
   #lastWrite = performance.now()
@@ -38,14 +43,11 @@ export class StreamedOutput implements ChatOutput {
   }
 
   begin(): void {
-    this.call.beginEvents()
-    this.call.exchange.onWritable(() => this.flow.resume())
-    const choices = this.request.generate.n ?? 1
-    for (let choice = 0; choice < choices; choice++) this.#pending += this.#chunks.role(choice)
-    this.#flush()
+    this.#lastWrite = performance.now()
   }
 
   delta(delta: GenerationDelta, usage: UsageCount, last: boolean): void {
+    this.#open()
     const { choice, text, finishReason } = delta
     const logprobs = this.request.generate.params.logprobs && delta.logprobs?.length ? delta.logprobs : undefined
     if (text !== '' || logprobs) this.#pending += this.#chunks.content(choice, text, logprobs)
@@ -65,13 +67,24 @@ export class StreamedOutput implements ChatOutput {
   }
 
   fail(error: ApiError): void {
-    this.#end(this.#chunks.error(error))
+    if (this.#opened) this.#end(this.#chunks.error(error))
+    else this.call.fail(error)
   }
 
   tick(now: number): void {
     if (now - this.#lastWrite < this.call.context.options.keepAliveMs || this.call.exchange.closed) return
+    this.#open()
     this.#pending += ': keep-alive\n\n'
     this.#flush()
+  }
+
+  #open(): void {
+    if (this.#opened) return
+    this.#opened = true
+    this.call.beginEvents()
+    this.call.exchange.onWritable(() => this.flow.resume())
+    const choices = this.request.generate.n ?? 1
+    for (let choice = 0; choice < choices; choice++) this.#pending += this.#chunks.role(choice)
   }
 
   #flush(): void {

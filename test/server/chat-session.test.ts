@@ -109,16 +109,24 @@ const turn = () => new Promise((resolve) => setImmediate(resolve))
 describe('a chat session', () => {
   test('writes what one step brings to all choices at once', async () => {
     const { model, exchange } = await session({ stream: true, n: 3 })
-    expect(exchange.writes).toHaveLength(1)
+    expect(exchange.writes).toHaveLength(0)
     for (let step = 1; step <= 4; step++) {
       for (const choice of [0, 1, 2]) model.send({ choice, text: `${step}`, outputTokens: step })
       await turn()
-      expect(exchange.writes).toHaveLength(1 + step)
+      expect(exchange.writes).toHaveLength(step)
     }
     for (const choice of [0, 1, 2]) model.send({ choice, text: 'x', outputTokens: 5, finishReason: 'stop' })
     await turn()
-    expect(exchange.writes).toHaveLength(6)
+    expect(exchange.writes).toHaveLength(5)
     expect(exchange.writes.at(-1)?.endsWith('data: [DONE]\n\n')).toBe(true)
+  })
+
+  test('answers with a status when a stream fails before its first token', async () => {
+    const { model, exchange } = await session({ stream: true })
+    model.send({ finishReason: 'error', error: { code: 'model_crashed', message: 'gone' } })
+    await turn()
+    expect(exchange.status).toBe(503)
+    expect(exchange.writes.join('')).not.toContain('data:')
   })
 
   test('keeps deltas that come before the request is known to be accepted', async () => {
