@@ -193,13 +193,17 @@ Distance forks(ModelRunner& tested, ModelRunner& oracle) {
     return distance;
 }
 
+/// Exact in float32. Other types round keys and values: then the paged cache may be off by as much as upstream's own.
 void same_as_upstream(const Model& model, KvType type, int n_steps, double tolerance) {
-    LlamaRunner tested(model, options(true, type)), oracle(model, options(false, KvType::float32));
+    LlamaRunner tested(model, options(true, type)), exact(model, options(false, KvType::float32));
     const std::string name = std::string(kv_type_name(type)) + ", kernel " + tested.info().kernel;
-    // the other types round keys and values
-    const double most = type == KvType::float32 ? tolerance : tolerance * 300;
-    const Distance mixed = mixed_steps(tested, oracle, n_steps);
-    expect(mixed.rms() < most, name + ": mixed steps: " + mixed.text());
+    const Distance mixed = mixed_steps(tested, exact, n_steps);
+    double most = tolerance;
+    if (type != KvType::float32) {
+        LlamaRunner upstream(model, options(false, type)), again(model, options(false, KvType::float32));
+        most = 1.5 * mixed_steps(upstream, again, n_steps).rms();
+    }
+    expect(mixed.rms() < most, name + ": mixed steps: " + mixed.text() + ", allowed " + std::to_string(most));
     LlamaRunner fork_oracle(model, options(false, KvType::float32));
     const Distance forked = forks(tested, fork_oracle);
     expect(forked.rms() < most, name + ": forks: " + forked.text());
