@@ -1,6 +1,7 @@
 #include "engine/block_pool.h"
 
 #include <cassert>
+#include <cstddef>
 #include <stdexcept>
 #include <utility>
 
@@ -11,24 +12,41 @@ BlockPool::BlockPool(std::int32_t num_blocks, EvictCallback on_evict) : on_evict
     pages_.resize(static_cast<std::size_t>(num_blocks));
     free_.reserve(pages_.size());  // so that unref() never allocates memory
     for (BlockId block = num_blocks - 1; block >= 0; --block) free_.push_back(block);
+    num_untouched_ = num_blocks;
 }
 
 BlockId BlockPool::alloc() noexcept {
     BlockId block = kNoBlock;
-    if (!free_.empty()) {
-        block = free_.back();
-        free_.pop_back();
-    } else if (oldest_ != kNoBlock) {
-        block = oldest_;
-        remove_cached(block);
-        page(block).published = false;
-        ++evictions_;
-        if (on_evict_) on_evict_(block);
+    const bool any_touched = std::cmp_greater(free_.size(), num_untouched_);
+    if (any_touched) {
+        block = take_free();
+    } else if (cached(Worth::abandoned).count > 0) {
+        block = evict(Worth::abandoned);
+    } else if (!free_.empty()) {
+        --num_untouched_;
+        block = take_free();
+    } else if (cached(Worth::kept).count > 0) {
+        block = evict(Worth::kept);
     } else {
         return kNoBlock;
     }
     assert(page(block).ref == 0 && !page(block).published);
     page(block).ref = 1;
+    return block;
+}
+
+BlockId BlockPool::take_free() noexcept {
+    const BlockId block = free_.back();
+    free_.pop_back();
+    return block;
+}
+
+BlockId BlockPool::evict(Worth worth) noexcept {
+    const BlockId block = cached(worth).oldest;
+    remove_cached(block);
+    page(block).published = false;
+    ++evictions_;
+    if (on_evict_) on_evict_(block);
     return block;
 }
 
@@ -40,12 +58,13 @@ void BlockPool::ref(BlockId block) noexcept {
     ++p.ref;
 }
 
-void BlockPool::unref(BlockId block) noexcept {
+void BlockPool::unref(BlockId block, Worth worth) noexcept {
     assert(contains(block));
     Page& p = page(block);
     assert(p.ref > 0);
     if (--p.ref > 0) return;
     if (p.published) {
+        p.worth = worth;
         push_cached(block);
     } else {
         free_.push_back(block);
@@ -59,26 +78,33 @@ void BlockPool::publish(BlockId block) noexcept {
 
 void BlockPool::push_cached(BlockId block) noexcept {
     Page& p = page(block);
-    p.prev = newest_;
+    CachedList& list = cached(p.worth);
+    p.prev = list.newest;
     p.next = kNoBlock;
-    if (newest_ != kNoBlock) page(newest_).next = block;
-    newest_ = block;
-    if (oldest_ == kNoBlock) oldest_ = block;
-    ++num_cached_;
+    (list.newest != kNoBlock ? page(list.newest).next : list.oldest) = block;
+    list.newest = block;
+    ++list.count;
 }
 
 void BlockPool::remove_cached(BlockId block) noexcept {
     Page& p = page(block);
-    (p.prev != kNoBlock ? page(p.prev).next : oldest_) = p.next;
-    (p.next != kNoBlock ? page(p.next).prev : newest_) = p.prev;
+    CachedList& list = cached(p.worth);
+    (p.prev != kNoBlock ? page(p.prev).next : list.oldest) = p.next;
+    (p.next != kNoBlock ? page(p.next).prev : list.newest) = p.prev;
     p.prev = p.next = kNoBlock;
-    --num_cached_;
+    --list.count;
 }
 
+namespace {
+
+enum : std::uint8_t { kUnseen, kFree, kCached };
+
+std::string name(BlockId block) { return "page " + std::to_string(block); }
+
+}  // namespace
+
 std::string BlockPool::check() const {
-    enum : std::uint8_t { kUnseen, kFree, kCached };
     std::vector<std::uint8_t> seen(pages_.size(), kUnseen);
-    const auto name = [](BlockId block) { return "page " + std::to_string(block); };
     for (BlockId block : free_) {
         if (!contains(block)) return name(block) + " on the free list does not exist";
         if (seen[static_cast<std::size_t>(block)] != kUnseen) return name(block) + " is on the free list twice";
@@ -87,26 +113,36 @@ std::string BlockPool::check() const {
         if (p.ref != 0) return name(block) + " is both free and referenced";
         if (p.published) return name(block) + " is both free and published";
     }
-    BlockId prev = kNoBlock;
-    std::int32_t cached = 0;
-    for (BlockId block = oldest_; block != kNoBlock; block = pages_[static_cast<std::size_t>(block)].next) {
-        if (!contains(block)) return name(block) + " on the cached list does not exist";
-        const Page& p = pages_[static_cast<std::size_t>(block)];
-        if (seen[static_cast<std::size_t>(block)] != kUnseen) return name(block) + " is listed twice";
-        seen[static_cast<std::size_t>(block)] = kCached;
-        if (p.ref != 0) return name(block) + " is both cached and referenced";
-        if (!p.published) return name(block) + " is cached but not published";
-        if (p.prev != prev) return name(block) + " has a broken link in the cached list";
-        prev = block;
-        ++cached;
+    if (num_untouched_ < 0 || std::cmp_greater(num_untouched_, free_.size())) return "more pages were never used than are free";
+    for (const Worth worth : {Worth::kept, Worth::abandoned}) {
+        if (std::string error = check_cached(worth, seen); !error.empty()) return error;
     }
-    if (prev != newest_) return "the cached list does not end at its newest page";
-    if (cached != num_cached_) return "the cached list has " + std::to_string(cached) + " pages, not " + std::to_string(num_cached_);
     for (std::size_t i = 0; i < pages_.size(); ++i) {
         if (pages_[i].ref < 0) return name(static_cast<BlockId>(i)) + " has a negative reference count";
         if (pages_[i].ref == 0 && seen[i] == kUnseen)
             return name(static_cast<BlockId>(i)) + " is lost: neither free, cached nor referenced";
     }
+    return {};
+}
+
+std::string BlockPool::check_cached(Worth worth, std::vector<std::uint8_t>& seen) const {
+    const CachedList& list = cached_[static_cast<std::size_t>(worth)];
+    BlockId prev = kNoBlock;
+    std::int32_t count = 0;
+    for (BlockId block = list.oldest; block != kNoBlock; block = pages_[static_cast<std::size_t>(block)].next) {
+        if (!contains(block)) return name(block) + " on a cached list does not exist";
+        const Page& p = pages_[static_cast<std::size_t>(block)];
+        if (seen[static_cast<std::size_t>(block)] != kUnseen) return name(block) + " is listed twice";
+        seen[static_cast<std::size_t>(block)] = kCached;
+        if (p.ref != 0) return name(block) + " is both cached and referenced";
+        if (!p.published) return name(block) + " is cached but not published";
+        if (p.worth != worth) return name(block) + " is on the wrong cached list";
+        if (p.prev != prev) return name(block) + " has a broken link in its cached list";
+        prev = block;
+        ++count;
+    }
+    if (prev != list.newest) return "a cached list does not end at its newest page";
+    if (count != list.count) return "a cached list has " + std::to_string(count) + " pages, not " + std::to_string(list.count);
     return {};
 }
 

@@ -203,13 +203,13 @@ void KvManager::fork(SequenceId parent, SequenceId child) {
     if (prefix_) prefix_->pin(added.tip);
 }
 
-void KvManager::free(SequenceId id) noexcept {
+void KvManager::free(SequenceId id, BlockPool::Worth worth) noexcept {
     const auto it = sequences_.find(id);
     if (it == sequences_.end()) return;
     for (std::size_t g = 0; g < pools_.size(); ++g) {
         const std::vector<BlockId>& table = it->second.tables[g];
         for (auto block = table.rbegin(); block != table.rend(); ++block) {
-            if (*block != kNoBlock) pools_[g]->unref(*block);
+            if (*block != kNoBlock) pools_[g]->unref(*block, worth);
         }
     }
     if (prefix_) prefix_->unpin(it->second.tip);

@@ -58,7 +58,7 @@ class KvManager {
     void fork(SequenceId parent, SequenceId child);
 
     /// Ends a sequence. Its pages are released from the tail, so that the heads of prefixes live longest.
-    void free(SequenceId id) noexcept;
+    void free(SequenceId id, BlockPool::Worth worth = BlockPool::Worth::kept) noexcept;
 
     bool contains(SequenceId id) const { return sequences_.contains(id); }
     const std::vector<BlockId>& table(SequenceId id, std::int32_t group) const;

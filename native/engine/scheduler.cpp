@@ -136,11 +136,11 @@ void Scheduler::take_slot(Sequence& sequence) noexcept {
     sequence.status = SequenceStatus::running;
 }
 
-void Scheduler::leave_slot(Sequence& sequence) noexcept {
+void Scheduler::leave_slot(Sequence& sequence, BlockPool::Worth worth) noexcept {
     released_[static_cast<std::size_t>(sequence.slot)] = true;
     free_slots_.push_back(std::exchange(sequence.slot, kNoSlot));
     std::ranges::push_heap(free_slots_, std::greater<>());
-    kv_.free(sequence.id);
+    kv_.free(sequence.id, worth);
 }
 
 void Scheduler::preempt(Sequence& sequence) noexcept {
@@ -152,7 +152,7 @@ void Scheduler::preempt(Sequence& sequence) noexcept {
     }
     waiting_.insert(running_.extract(&sequence));
     publish(sequence, sequence.num_computed_tokens);  // it comes back: what is not taken until then need not be computed again
-    leave_slot(sequence);
+    leave_slot(sequence, BlockPool::Worth::kept);
     sequence.status = SequenceStatus::waiting;
     sequence.num_computed_tokens = 0;
     ++preemptions_;
@@ -240,7 +240,7 @@ void Scheduler::finish(SequenceId id, KeepPages keep) noexcept {
     if (s.status == SequenceStatus::running) {
         running_.erase(&s);
         if (keep == KeepPages::all) publish(s, s.num_computed_tokens);
-        leave_slot(s);
+        leave_slot(s, keep == KeepPages::all ? BlockPool::Worth::kept : BlockPool::Worth::abandoned);
     } else {
         waiting_.erase(&s);
     }

@@ -26,7 +26,7 @@ struct SchedulerConfig {
 /// Which full pages of a sequence that ends stay in the prefix cache.
 enum class KeepPages : std::uint8_t {
     all,     ///< prompt and output: a next turn continues them
-    prompt,  ///< the output's pages are free
+    prompt,  ///< the output's pages are free, the prompt's are the first to go
 };
 
 /// There are no prefill and decode phases: every sequence has num_computed_tokens that chase its num_tokens under one token
@@ -102,7 +102,7 @@ class Scheduler {
     void preempt(Sequence& sequence) noexcept;
     void own_waiting(std::unique_ptr<Sequence> owned);
     void take_slot(Sequence& sequence) noexcept;
-    void leave_slot(Sequence& sequence) noexcept;
+    void leave_slot(Sequence& sequence, BlockPool::Worth worth) noexcept;
     /// Lets the prefix cache find the first `num_tokens` of a sequence; without memory, later or never.
     void publish(const Sequence& sequence, std::int32_t num_tokens) noexcept;
     void build_plan();

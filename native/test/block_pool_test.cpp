@@ -43,6 +43,25 @@ TEST(block_pool_evicts_the_least_recently_used) {
     CHECK_EQ(pool.check(), std::string());
 }
 
+TEST(block_pool_takes_back_abandoned_pages_before_it_touches_new_ones) {
+    std::vector<BlockId> evicted;
+    BlockPool pool(6, [&](BlockId block) { evicted.push_back(block); });
+    const BlockId kept = pool.alloc(), given_up = pool.alloc(), used_before = pool.alloc();
+    pool.publish(kept);
+    pool.publish(given_up);
+    pool.unref(kept);
+    pool.unref(given_up, BlockPool::Worth::abandoned);
+    pool.unref(used_before);
+    CHECK_EQ(pool.alloc(), used_before);
+    CHECK_EQ(pool.alloc(), given_up);
+    CHECK_EQ(evicted, (std::vector<BlockId>{given_up}));
+    for (int i = 0; i < 3; ++i) CHECK(pool.alloc() > used_before);  // never used before
+    CHECK_EQ(evicted.size(), 1U);
+    CHECK_EQ(pool.alloc(), kept);
+    CHECK_EQ(pool.alloc(), kNoBlock);
+    CHECK_EQ(pool.check(), std::string());
+}
+
 namespace {
 
 /// A list in order of release, searched from the start.
@@ -50,6 +69,7 @@ struct NaivePool {
     struct Page {
         int ref = 0;
         bool published = false;
+        bool abandoned = false, touched = false;
         std::uint64_t released = 0;
     };
     std::vector<Page> pages;
@@ -57,13 +77,16 @@ struct NaivePool {
     int count(bool published) const {
         return static_cast<int>(std::ranges::count_if(pages, [=](const Page& p) { return p.ref == 0 && p.published == published; }));
     }
-    BlockId oldest_cached() const {
-        BlockId best = kNoBlock;
+    /// The class of page that goes first: used before, abandoned, never used, kept.
+    static int rank(const Page& p) { return p.published ? (p.abandoned ? 1 : 3) : (p.touched ? 0 : 2); }
+    /// What alloc() gives: a rank, and the page where the rank has an order.
+    std::pair<int, BlockId> next() const {
+        std::pair<int, BlockId> best{4, kNoBlock};
         for (std::size_t i = 0; i < pages.size(); ++i) {
-            if (pages[i].ref == 0 && pages[i].published &&
-                (best == kNoBlock || pages[i].released < pages[static_cast<std::size_t>(best)].released)) {
-                best = static_cast<BlockId>(i);
-            }
+            const Page& p = pages[i];
+            if (p.ref > 0 || rank(p) > best.first) continue;
+            const bool older = best.second == kNoBlock || p.released < pages[static_cast<std::size_t>(best.second)].released;
+            if (rank(p) < best.first || older) best = {rank(p), static_cast<BlockId>(i)};
         }
         return best;
     }
@@ -87,22 +110,28 @@ TEST(block_pool_equals_naive_over_random_steps) {
         const unsigned action = random() % 10;
         if (action < 4) {
             evicted = kNoBlock;
-            const bool any_free = naive.count(false) > 0;
-            const BlockId oldest = naive.oldest_cached();
+            const auto [rank, next] = naive.next();
             const BlockId block = pool.alloc();
-            if (any_free) {
-                REQUIRE(block != kNoBlock && evicted == kNoBlock && naive.pages[static_cast<std::size_t>(block)].ref == 0 &&
-                        !naive.pages[static_cast<std::size_t>(block)].published);
+            if (rank == 1 || rank == 3) {
+                REQUIRE(block == next && evicted == next);
+            } else if (rank == 4) {
+                REQUIRE(block == kNoBlock);
             } else {
-                REQUIRE(block == oldest && evicted == oldest);
+                REQUIRE(block != kNoBlock && evicted == kNoBlock);
+                const NaivePool::Page& p = naive.pages[static_cast<std::size_t>(block)];
+                REQUIRE(p.ref == 0 && NaivePool::rank(p) == rank);
             }
-            if (block != kNoBlock) naive.pages[static_cast<std::size_t>(block)] = {1, false, 0};
+            if (block != kNoBlock) naive.pages[static_cast<std::size_t>(block)] = {1, false, false, true, 0};
         } else if (action < 8) {
             const BlockId block = pick([](const auto& p) { return p.ref > 0; });
             if (block == kNoBlock) continue;
-            pool.unref(block);
+            const bool abandoned = random() % 3 == 0;
+            pool.unref(block, abandoned ? BlockPool::Worth::abandoned : BlockPool::Worth::kept);
             auto& p = naive.pages[static_cast<std::size_t>(block)];
-            if (--p.ref == 0) p.released = ++naive.clock;
+            if (--p.ref == 0) {
+                p.released = ++naive.clock;
+                p.abandoned = abandoned;
+            }
         } else if (action < 9) {
             const BlockId block = pick([](const auto& p) { return p.ref > 0 || p.published; });
             if (block == kNoBlock) continue;

@@ -109,11 +109,11 @@ class NaiveKv {
         }
     }
 
-    void free(SequenceId id) {
+    void free(SequenceId id, bool abandoned = false) {
         Entry& e = entries_.at(id);
         for (std::size_t g = 0; g < groups_.size(); ++g) {
             for (auto p = e.tables[g].rbegin(); p != e.tables[g].rend(); ++p) {
-                if (*p >= 0) unref(g, *p);
+                if (*p >= 0) unref(g, *p, abandoned);
             }
         }
         entries_.erase(id);
@@ -132,6 +132,8 @@ class NaiveKv {
     struct Page {
         int ref = 0;
         bool published = false;
+        bool abandoned = false;  // by the last one that held it
+        bool touched = false;    // has been used
         std::uint64_t released = 0;
         std::string salt;
         std::vector<TokenId> text;  // from the start of the sequence to the end of the page
@@ -157,24 +159,28 @@ class NaiveKv {
         const auto i = static_cast<std::size_t>(computed / bs_);
         return computed % bs_ != 0 && i < e.tables[g].size() && groups_[g][static_cast<std::size_t>(e.tables[g][i])].ref > 1;
     }
-    void unref(std::size_t g, int p) {
+    void unref(std::size_t g, int p, bool abandoned = false) {
         Page& page = groups_[g][static_cast<std::size_t>(p)];
-        if (--page.ref == 0) page.released = ++clock_;
+        if (--page.ref > 0) return;
+        page.released = ++clock_;
+        page.abandoned = abandoned;
+    }
+    /// Lower is handed out first; among cached pages the one released first.
+    static std::pair<int, std::uint64_t> order(const Page& page) {
+        if (!page.published) return {page.touched ? 0 : 2, 0};
+        return {page.abandoned ? 1 : 3, page.released};
     }
     int take(std::size_t g) {
         int best = -1;
         for (std::size_t p = 0; p < groups_[g].size(); ++p) {
             const Page& page = groups_[g][p];
             if (page.ref > 0) continue;
-            if (best < 0) {
-                best = static_cast<int>(p);
-                continue;
-            }
-            const Page& other = groups_[g][static_cast<std::size_t>(best)];
-            const bool better = page.published != other.published ? !page.published : page.published && page.released < other.released;
-            if (better) best = static_cast<int>(p);
+            if (best < 0 || order(page) < order(groups_[g][static_cast<std::size_t>(best)])) best = static_cast<int>(p);
         }
-        groups_[g][static_cast<std::size_t>(best)] = Page{1, false, 0, {}, {}};
+        Page fresh;
+        fresh.ref = 1;
+        fresh.touched = true;
+        groups_[g][static_cast<std::size_t>(best)] = fresh;
         return best;
     }
 

@@ -106,7 +106,7 @@ class NaiveScheduler {
     void finish(SequenceId id, KeepPages keep) {
         const Seq& ended = get(id);
         if (ended.running && keep == KeepPages::all) kv.publish(id, ended.tokens, ended.computed);
-        if (ended.running) kv.free(id);
+        if (ended.running) kv.free(id, keep == KeepPages::prompt);
         sequences_.remove_if([id](const Seq& s) { return s.id == id; });
     }
 

@@ -13,7 +13,7 @@ namespace tfserve {
 struct TestPeer {
     static auto& page(BlockPool& pool, BlockId block) { return pool.pages_[static_cast<std::size_t>(block)]; }
     static std::vector<BlockId>& free_list(BlockPool& pool) { return pool.free_; }
-    static BlockId& oldest(BlockPool& pool) { return pool.oldest_; }
+    static BlockId& oldest(BlockPool& pool) { return pool.cached(BlockPool::Worth::kept).oldest; }
     static void forget_evictions(BlockPool& pool) { pool.on_evict_ = nullptr; }
 
     static TokenId& token(PrefixCache& cache, PrefixNodeId node, int i) {
