@@ -107,7 +107,7 @@ export async function run(values) {
     for (const other of of.slice(1)) {
       // ratios within a round, then their median: what a slow minute of the machine does to both is left out
       const ratio = (field) => {
-        const value = (name, round) => runs.find((r) => r.streams === streams && r.round === round && r.contender === name)?.[field]
+        const value = (name, round) => runs.find((r) => r.streams === streams && r.round === round && r.contender === name)?.[field] ?? NaN
         return median(
           Array.from({ length: rounds }, (_, round) => value('tfserve', round) / value(other.contender, round)).filter(Number.isFinite),
         )
