@@ -201,7 +201,9 @@ void same_as_upstream(const Model& model, KvType type, int n_steps, double toler
     double most = tolerance;
     if (type != KvType::float32) {
         LlamaRunner upstream(model, options(false, type)), again(model, options(false, KvType::float32));
-        most = 1.5 * mixed_steps(upstream, again, n_steps).rms();
+        // BF16 products round queries and probabilities, too
+        const bool rounds_all = type == KvType::bfloat16 && tested.info().kernel == "avx512bf16";
+        most = (rounds_all ? 2.5 : 1.5) * mixed_steps(upstream, again, n_steps).rms();
     }
     expect(mixed.rms() < most, name + ": mixed steps: " + mixed.text() + ", allowed " + std::to_string(most));
     LlamaRunner fork_oracle(model, options(false, KvType::float32));
