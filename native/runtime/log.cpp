@@ -47,9 +47,8 @@ void write_line(Sink& s, LogLevel level, std::string_view line) {
 LogLevel level_of(ggml_log_level level, LogLevel last) {
     switch (level) {
         case GGML_LOG_LEVEL_ERROR: return LogLevel::error;
-        case GGML_LOG_LEVEL_WARN: return LogLevel::warn;
         case GGML_LOG_LEVEL_CONT: return last;
-        default: return LogLevel::debug;  // what it calls info is a page for every load
+        default: return LogLevel::debug;  // its news are not for our users: what concerns them, our code says
     }
 }
 
