@@ -30,7 +30,19 @@ export async function build(defines = []) {
   const writeStamp = prepareBuildDir(JSON.stringify([ninja, all, root]))
   const require = createRequire(import.meta.url)
   const cli = join(dirname(require.resolve('cmake-js/package.json')), 'bin', 'cmake-js')
-  const args = [cli, 'build', '--directory', root, '--out', buildDir, '--CDCMAKE_BUILD_TYPE=Release', '--target', 'tfserve', '--parallel', String(availableParallelism())]
+  const args = [
+    cli,
+    'build',
+    '--directory',
+    root,
+    '--out',
+    buildDir,
+    '--CDCMAKE_BUILD_TYPE=Release',
+    '--target',
+    'tfserve',
+    '--parallel',
+    String(availableParallelism()),
+  ]
   if (ninja) args.push('--generator', 'Ninja')
   for (const define of all) args.push(`--CD${define.replace(/^-D/, '')}`)
   console.log('tfserve: building the native engine; the first time this takes some minutes')

@@ -11,7 +11,7 @@ const refDelta = 7
 
 function readHeader(bundle) {
   let head
-  for (let at = 0; ; ) {
+  for (let at = 0; ;) {
     const end = bundle.indexOf(10, at)
     if (end < 0) throw new Error('the git bundle ends inside its header')
     const line = bundle.toString('utf8', at, end)
@@ -129,7 +129,7 @@ export function checkoutBundle(bundle, dest, keep) {
   let files = 0
   const walk = (id, prefix) => {
     const tree = byId.get(id).data
-    for (let at = 0; at < tree.length; ) {
+    for (let at = 0; at < tree.length;) {
       const space = tree.indexOf(32, at)
       const nul = tree.indexOf(0, space)
       const mode = tree.toString('latin1', at, space)

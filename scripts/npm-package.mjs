@@ -27,7 +27,7 @@ export function fetchPackage(spec, integrity) {
 export function* filesInTarball(tarball) {
   const tar = gunzipSync(tarball)
   let longName = ''
-  for (let at = 0; at + 512 <= tar.length; ) {
+  for (let at = 0; at + 512 <= tar.length;) {
     const field = (offset, length) => tar.toString('utf8', at + offset, at + offset + length).replace(/\0.*$/s, '')
     const name = field(0, 100)
     if (!name) return

@@ -13,7 +13,10 @@ const patchesDir = join(root, 'native', 'llama-patches')
 function patchFiles(name) {
   const dir = join(patchesDir, name)
   if (!existsSync(dir)) return []
-  return readdirSync(dir).filter((f) => f.endsWith('.patch')).sort().map((f) => join(dir, f))
+  return readdirSync(dir)
+    .filter((f) => f.endsWith('.patch'))
+    .sort()
+    .map((f) => join(dir, f))
 }
 
 function applyPatches(tree, patches) {

@@ -17,9 +17,7 @@ namespace {
 constexpr std::pair<std::string_view, LogLevel> kLogLevels[] = {
     {"debug", LogLevel::debug}, {"info", LogLevel::info}, {"warning", LogLevel::warn}, {"error", LogLevel::error}};
 
-Napi::Value system_info(const Napi::CallbackInfo& info) {
-    return Napi::String::New(info.Env(), llama_print_system_info());
-}
+Napi::Value system_info(const Napi::CallbackInfo& info) { return Napi::String::New(info.Env(), llama_print_system_info()); }
 
 Napi::Value set_log_level(const Napi::CallbackInfo& info) {
     if (info.Length() < 1 || !info[0].IsString()) throw Napi::TypeError::New(info.Env(), "Expected setLogLevel(level).");
@@ -58,8 +56,6 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
 
 }  // namespace tfserve::addon
 
-static Napi::Object init_addon(Napi::Env env, Napi::Object exports) {
-    return tfserve::addon::init(env, exports);
-}
+static Napi::Object init_addon(Napi::Env env, Napi::Object exports) { return tfserve::addon::init(env, exports); }
 
 NODE_API_MODULE(tfserve, init_addon)

@@ -22,7 +22,8 @@ double number(const Napi::Object& from, const char* name, double min, double max
     return result;
 }
 
-std::int32_t int32(const Napi::Object& from, const char* name, std::int32_t min = 0, std::int32_t max = std::numeric_limits<std::int32_t>::max()) {
+std::int32_t int32(const Napi::Object& from, const char* name, std::int32_t min = 0,
+                   std::int32_t max = std::numeric_limits<std::int32_t>::max()) {
     const double result = number(from, name, min, max);
     if (result != std::floor(result)) wrong(from.Env(), name, "an integer");
     return static_cast<std::int32_t>(result);
@@ -189,7 +190,8 @@ ModelHostOptions to_host_options(const Napi::Object& from) {
     options.paged_kv = boolean(from, "pagedKv");
     if (from.Has("standIn") && from.Get("standIn").IsObject()) {
         const auto stand_in = from.Get("standIn").As<Napi::Object>();
-        options.stand_in = StandInHostOptions{int32(stand_in, "vocabSize", 2), int32(stand_in, "stepMicros"), int32(stand_in, "tokenMicros")};
+        options.stand_in =
+            StandInHostOptions{int32(stand_in, "vocabSize", 2), int32(stand_in, "stepMicros"), int32(stand_in, "tokenMicros")};
     }
     return options;
 }

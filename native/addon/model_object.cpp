@@ -9,16 +9,12 @@ namespace tfserve::addon {
 
 WakeFunction::WakeFunction(Napi::Env env, const Napi::Function& function)
     : env_(env), function_(Napi::ThreadSafeFunction::New(env, function, "tfserve.wake", 0, 1)) {
-    function_.Unref(env_);   // an idle model does not keep the process alive
+    function_.Unref(env_);  // an idle model does not keep the process alive
 }
 
-WakeFunction::~WakeFunction() {
-    close();
-}
+WakeFunction::~WakeFunction() { close(); }
 
-void WakeFunction::call() {
-    function_.NonBlockingCall();
-}
+void WakeFunction::call() { function_.NonBlockingCall(); }
 
 void WakeFunction::set_referenced(bool referenced) {
     if (closed_ || referenced == referenced_) return;
@@ -39,7 +35,7 @@ void WakeFunction::close() {
 // The engine's thread calls `wake`, so the host goes first. Work under way on libuv's pool holds the handle.
 struct ModelObject::Handle {
     std::unique_ptr<WakeFunction> wake;
-    std::shared_ptr<ModelHost> host;   // shared with calls that are under way on libuv's pool
+    std::shared_ptr<ModelHost> host;  // shared with calls that are under way on libuv's pool
     Napi::Env env;
     bool closing = false;
 
@@ -137,7 +133,7 @@ Napi::Value ModelObject::load(const Napi::CallbackInfo& info) {
     handle->wake = std::make_unique<WakeFunction>(env, info[1].As<Napi::Function>());
     auto* worker = new LoadWorker(env, to_host_options(info[0].As<Napi::Object>()), std::move(handle), info[2].As<Napi::Function>());
     const Napi::Promise promise = worker->promise();
-    worker->Queue();   // deletes itself when it has settled
+    worker->Queue();  // deletes itself when it has settled
     return promise;
 }
 
@@ -146,9 +142,7 @@ ModelObject::Handle& ModelObject::open_handle(Napi::Env env) {
     return *handle_;
 }
 
-Napi::Value ModelObject::info(const Napi::CallbackInfo& info) {
-    return to_js(info.Env(), open_handle(info.Env()).host->info());
-}
+Napi::Value ModelObject::info(const Napi::CallbackInfo& info) { return to_js(info.Env(), open_handle(info.Env()).host->info()); }
 
 Napi::Value ModelObject::submit(const Napi::CallbackInfo& info) {
     if (info.Length() < 1 || !info[0].IsObject()) throw Napi::TypeError::New(info.Env(), "Expected submit(request).");
@@ -168,9 +162,7 @@ Napi::Value ModelObject::take(const Napi::CallbackInfo& info) {
     return to_js(info.Env(), handle_->host->engine().take(), handle_->host->tokens());
 }
 
-Napi::Value ModelObject::stats(const Napi::CallbackInfo& info) {
-    return to_js(info.Env(), open_handle(info.Env()).host->engine().stats());
-}
+Napi::Value ModelObject::stats(const Napi::CallbackInfo& info) { return to_js(info.Env(), open_handle(info.Env()).host->engine().stats()); }
 
 Napi::Value ModelObject::tokenize(const Napi::CallbackInfo& info) {
     if (info.Length() < 2 || !info[0].IsString() || !info[1].IsBoolean()) {

@@ -71,7 +71,7 @@ class BlockPool {
         std::int32_t ref = 0;
         bool published = false;
         Worth worth = Worth::kept;  // which list it is in while cached
-        BlockId prev = kNoBlock;  // neighbours in the list of cached pages
+        BlockId prev = kNoBlock;    // neighbours in the list of cached pages
         BlockId next = kNoBlock;
     };
     Page& page(BlockId block) { return pages_[static_cast<std::size_t>(block)]; }
@@ -83,9 +83,9 @@ class BlockPool {
     void remove_cached(BlockId block) noexcept;
 
     std::vector<Page> pages_;
-    std::vector<BlockId> free_;        // a stack; at its bottom the pages that were never used
-    std::int32_t num_untouched_ = 0;   // of them
-    CachedList cached_[2];             // by Worth
+    std::vector<BlockId> free_;       // a stack; at its bottom the pages that were never used
+    std::int32_t num_untouched_ = 0;  // of them
+    CachedList cached_[2];            // by Worth
     std::uint64_t evictions_ = 0;
     EvictCallback on_evict_;
 };

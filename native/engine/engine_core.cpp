@@ -151,7 +151,8 @@ void EngineCore::abort(SequenceId id) {
 }
 
 void EngineCore::fail_all(const std::string& error) {
-    for (const auto& [sequence, choice] : by_sequence_) scheduler_.finish(sequence, KeepPages::prompt);  // pages first: what follows may lack memory
+    for (const auto& [sequence, choice] : by_sequence_)
+        scheduler_.finish(sequence, KeepPages::prompt);  // pages first: what follows may lack memory
     while (!requests_.empty()) end(*requests_.begin()->second, FinishReason::error, error);
 }
 

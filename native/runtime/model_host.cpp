@@ -25,7 +25,7 @@ constexpr std::int32_t kDefaultBatchTokens = 512;
 constexpr std::int32_t kPrefillChunkShare = 4;
 constexpr std::int32_t kSmallestPrefillChunk = 64;
 constexpr std::int32_t kDefaultNumSeqs = 64;
-constexpr std::int32_t kMaxNumSeqs = 256;   // of libllama
+constexpr std::int32_t kMaxNumSeqs = 256;  // of libllama
 constexpr std::int32_t kMaxBlockSize = 1024;
 
 double ms_since(std::chrono::steady_clock::time_point start) {
@@ -69,9 +69,7 @@ EngineConfig engine_config(const ModelHostOptions& options, std::int32_t batch_t
     return config;
 }
 
-std::string megabytes(std::uint64_t bytes) {
-    return std::to_string((bytes + (1U << 20) - 1) >> 20) + " MiB";
-}
+std::string megabytes(std::uint64_t bytes) { return std::to_string((bytes + (1U << 20) - 1) >> 20) + " MiB"; }
 
 struct PoolSizes {
     std::int32_t blocks = 0, model_len = 0;
@@ -82,23 +80,25 @@ struct PoolSizes {
 PoolSizes pool_sizes(const ModelHostOptions& options, std::int32_t context_length, std::int32_t max_num_seqs, std::uint64_t block_bytes,
                      std::vector<std::string>& warnings) {
     if (options.max_model_len > context_length) {
-        warnings.push_back("max-model-len " + std::to_string(options.max_model_len) + " is more than the " + std::to_string(context_length) +
-                           " positions that the model was made for.");
+        warnings.push_back("max-model-len " + std::to_string(options.max_model_len) + " is more than the " +
+                           std::to_string(context_length) + " positions that the model was made for.");
     }
     PoolSizes sizes;
     sizes.model_len = options.max_model_len > 0 ? options.max_model_len : context_length;
     const std::int64_t block_size = options.block_size;
     const std::int64_t per_sequence = (sizes.model_len + block_size - 1) / block_size;
-    const std::int64_t affordable = static_cast<std::int64_t>(std::min<std::uint64_t>(options.kv_cache_memory / std::max<std::uint64_t>(block_bytes, 1), INT32_MAX / block_size));
+    const std::int64_t affordable = static_cast<std::int64_t>(
+        std::min<std::uint64_t>(options.kv_cache_memory / std::max<std::uint64_t>(block_bytes, 1), INT32_MAX / block_size));
     if (affordable < 2) {
-        throw std::runtime_error("The KV cache's memory (" + megabytes(options.kv_cache_memory) + ") does not hold two pages of " + std::to_string(block_size) +
-                                 " tokens: give more with --kv-cache-memory, or a smaller --block-size.");
+        throw std::runtime_error("The KV cache's memory (" + megabytes(options.kv_cache_memory) + ") does not hold two pages of " +
+                                 std::to_string(block_size) + " tokens: give more with --kv-cache-memory, or a smaller --block-size.");
     }
     sizes.blocks = static_cast<std::int32_t>(std::min(affordable, per_sequence * max_num_seqs));
     if (sizes.blocks < per_sequence) {
         const std::int64_t fits = static_cast<std::int64_t>(sizes.blocks) * block_size;
-        warnings.push_back("The KV cache (" + megabytes(static_cast<std::uint64_t>(sizes.blocks) * block_bytes) + ") holds " + std::to_string(fits) +
-                           " tokens, fewer than the model's " + std::to_string(sizes.model_len) + ": longer requests are refused. --kv-cache-memory gives it more.");
+        warnings.push_back("The KV cache (" + megabytes(static_cast<std::uint64_t>(sizes.blocks) * block_bytes) + ") holds " +
+                           std::to_string(fits) + " tokens, fewer than the model's " + std::to_string(sizes.model_len) +
+                           ": longer requests are refused. --kv-cache-memory gives it more.");
         sizes.model_len = static_cast<std::int32_t>(fits);
     }
     return sizes;
@@ -107,7 +107,7 @@ PoolSizes pool_sizes(const ModelHostOptions& options, std::int32_t context_lengt
 }  // namespace
 
 struct ModelHost::Impl {
-    std::shared_ptr<LoadedModel> weights;   // null for the stand-in; outlives the engine
+    std::shared_ptr<LoadedModel> weights;  // null for the stand-in; outlives the engine
     ModelHostInfo info;
     std::shared_ptr<const TokenTable> tokens;
     std::unique_ptr<Engine> engine;
@@ -170,7 +170,8 @@ std::unique_ptr<ModelHost> ModelHost::load(const ModelHostOptions& options, cons
         LoadOptions load;
         load.path = options.path;
         load.dtype = weight_type(options.dtype);
-        impl->weights = std::make_shared<LoadedModel>(load_model(load, [&](const LoadProgress& step) { progress(step.tensors_done, step.tensors_total); }));
+        impl->weights = std::make_shared<LoadedModel>(
+            load_model(load, [&](const LoadProgress& step) { progress(step.tensors_done, step.tensors_total); }));
         const ModelInfo& model = impl->weights->info();
         info.architecture = model.architecture;
         info.dtype = model.dtype;
@@ -222,17 +223,11 @@ std::unique_ptr<ModelHost> ModelHost::load(const ModelHostOptions& options, cons
     return std::unique_ptr<ModelHost>(new ModelHost(std::move(impl)));
 }
 
-const ModelHostInfo& ModelHost::info() const {
-    return impl_->info;
-}
+const ModelHostInfo& ModelHost::info() const { return impl_->info; }
 
-Engine& ModelHost::engine() {
-    return *impl_->engine;
-}
+Engine& ModelHost::engine() { return *impl_->engine; }
 
-const TokenTable& ModelHost::tokens() const {
-    return *impl_->tokens;
-}
+const TokenTable& ModelHost::tokens() const { return *impl_->tokens; }
 
 std::vector<TokenId> ModelHost::tokenize(const std::string& text, bool add_special_tokens) const {
     if (!impl_->weights || !impl_->info.gguf) throw std::runtime_error("Only a GGUF file brings a native tokenizer.");

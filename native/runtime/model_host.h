@@ -22,10 +22,10 @@ struct StandInHostOptions {
 
 /// Sizes in bytes or tokens; 0 where a default is to be chosen.
 struct ModelHostOptions {
-    std::string path;                    ///< a GGUF file or a Hugging Face checkpoint directory
-    std::string dtype = "auto";          ///< auto, bfloat16, float16, float32
-    std::string kv_cache_dtype = "auto"; ///< auto, float32, float16, bfloat16, q8_0
-    std::uint64_t kv_cache_memory = 0;   ///< a bound; reserved, committed as it fills
+    std::string path;                     ///< a GGUF file or a Hugging Face checkpoint directory
+    std::string dtype = "auto";           ///< auto, bfloat16, float16, float32
+    std::string kv_cache_dtype = "auto";  ///< auto, float32, float16, bfloat16, q8_0
+    std::uint64_t kv_cache_memory = 0;    ///< a bound; reserved, committed as it fills
     std::int32_t max_batch_tokens = 0;
     std::int32_t max_num_seqs = 0;
     std::int32_t max_model_len = 0;
@@ -53,8 +53,8 @@ struct ModelHostInfo {
     std::uint64_t parameters = 0;
     std::uint64_t weight_bytes = 0;
     std::int32_t vocab_size = 0;
-    std::int32_t context_length = 0;   ///< what the model was made for
-    std::int32_t max_model_len = 0;    ///< what is served
+    std::int32_t context_length = 0;  ///< what the model was made for
+    std::int32_t max_model_len = 0;   ///< what is served
     bool paged_kv = false;
     std::int32_t block_size = 0;
     std::int32_t kv_blocks = 0;

@@ -47,8 +47,8 @@ class LogitsProcessors {
     bool active_;
 
     std::size_t prompt_size_ = 0;
-    std::vector<TokenId> context_;                          ///< the prompt and the output seen so far
-    std::unordered_map<TokenId, std::uint32_t> counts_;     ///< token -> occurrences in the output; 0 for those of the prompt alone
+    std::vector<TokenId> context_;                       ///< the prompt and the output seen so far
+    std::unordered_map<TokenId, std::uint32_t> counts_;  ///< token -> occurrences in the output; 0 for those of the prompt alone
 };
 
 }  // namespace tfserve

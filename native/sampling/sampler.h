@@ -22,8 +22,8 @@ inline constexpr float kLowestLogprob = -9999.0F;
 
 struct SampledToken {
     TokenId token = 0;
-    float logprob = 0;                        ///< of `token`, kLowestLogprob or above; only with want_logprobs
-    std::vector<TokenLogprob> top_logprobs;   ///< best first, ties by lower id; fewer where the rest is -inf; only with top_logprobs > 0
+    float logprob = 0;                       ///< of `token`, kLowestLogprob or above; only with want_logprobs
+    std::vector<TokenLogprob> top_logprobs;  ///< best first, ties by lower id; fewer where the rest is -inf; only with top_logprobs > 0
 };
 
 /// Processors and warpers run in transformers' order and by its definitions (see logits_processors.h and warpers.h); the warpers

@@ -24,8 +24,8 @@ std::uint32_t descending_key(float value) {
 
 /// Where a mass is reached when candidates are taken in the ascending order of their keys.
 struct MassBorder {
-    std::uint32_t key = 0;     ///< of the candidate with which the mass is reached
-    double mass_before = 0;    ///< of all candidates with smaller keys
+    std::uint32_t key = 0;   ///< of the candidate with which the mass is reached
+    double mass_before = 0;  ///< of all candidates with smaller keys
 };
 
 /// Radix selection: three passes over ever fewer candidates, no sorting. `order` is overwritten.

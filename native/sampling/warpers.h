@@ -17,9 +17,9 @@ struct SamplingScratch {
     std::vector<float> floats;
     std::vector<std::uint32_t> keys;
     std::vector<std::uint32_t> order;
-    std::vector<TokenId> ids;      ///< the candidates, in the order of their ids
-    std::vector<float> values;     ///< their logits
-    std::vector<float> weights;    ///< their probabilities times an unknown factor
+    std::vector<TokenId> ids;    ///< the candidates, in the order of their ids
+    std::vector<float> values;   ///< their logits
+    std::vector<float> weights;  ///< their probabilities times an unknown factor
 };
 
 /// Draws a token: temperature, top_k, top_p, min_p and typical_p in this order and by transformers' definitions, then one

@@ -22,10 +22,10 @@ struct Problem {
     int dk = 64, dv = 64, g = 3, heads_kv = 2, n_tokens = 1;
     int k_type = TF_KERNEL_F16, v_type = TF_KERNEL_F16;
     int page_shift = 4;
-    int cells = 100;        ///< the sequence's length
-    int window = 0;         ///< 0: all earlier cells are visible
-    bool causal = true;     ///< false: all tokens see all cells
-    int blind_token = -1;   ///< a token that sees nothing
+    int cells = 100;       ///< the sequence's length
+    int window = 0;        ///< 0: all earlier cells are visible
+    bool causal = true;    ///< false: all tokens see all cells
+    int blind_token = -1;  ///< a token that sees nothing
     float softcap = 0, query_size = 1, value_size = 1;
     bool slopes = false, sinks = false;
     std::vector<int> cuts;  ///< split at these cells and merge
@@ -164,9 +164,9 @@ void Problem::run(const tf_kernel* kernel) const {
                 const float* first_part = part.data() + layout.offset(0, n_tokens, h / g, t, h % g);
                 merge_partials(first_part, layout.split_stride(n_tokens), n_split, dv, sink, out);
             }
-            const Reference expected = attend(q.data() + token * q_token + head * q_head, k, v, h / g, table.data(), page_shift,
-                                              first[static_cast<std::size_t>(t)], end[static_cast<std::size_t>(t)], job.scale, softcap,
-                                              slope_values[head], sink);
+            const Reference expected =
+                attend(q.data() + token * q_token + head * q_head, k, v, h / g, table.data(), page_shift,
+                       first[static_cast<std::size_t>(t)], end[static_cast<std::size_t>(t)], job.scale, softcap, slope_values[head], sink);
             // F32 throughout, but for the kernel that rounds queries and weights to BF16 where the cache is BF16
             double tolerance = value_size * (2e-5 + 3e-6 * expected.largest_score);
             if (std::strcmp(kernel->name, "avx512bf16") == 0) {
@@ -223,8 +223,8 @@ TEST(the_list_of_kernels_is_usable) {
 
 TEST(kernels_decode_all_head_sizes) {
     unsigned seed = 100;
-    const int sizes[][2] = {{8, 8},   {16, 24}, {20, 20},   {24, 40},   {32, 32},   {40, 40},   {48, 112},  {64, 64},
-                            {72, 72}, {80, 80}, {96, 96},   {112, 112}, {128, 128}, {128, 64},  {192, 128}, {256, 256},
+    const int sizes[][2] = {{8, 8},   {16, 24}, {20, 20},   {24, 40},   {32, 32},   {40, 40},  {48, 112},  {64, 64},
+                            {72, 72}, {80, 80}, {96, 96},   {112, 112}, {128, 128}, {128, 64}, {192, 128}, {256, 256},
                             {7, 3},   {1, 1},   {160, 176}, {200, 208}, {576, 512}, {1056, 32}};
     for (const auto& size : sizes) {
         for (const int type : {TF_KERNEL_F16, TF_KERNEL_BF16, TF_KERNEL_F32, TF_KERNEL_OTHER}) {

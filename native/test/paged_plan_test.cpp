@@ -173,8 +173,8 @@ TEST(plan_splits_only_to_keep_threads_busy) {
         check_plan(plan, step, shape);
         return plan[kPlanGroups];
     };
-    CHECK_EQ(groups(1, 4096, 1), 0);   // one thread: never
-    CHECK_EQ(groups(1, 100, 8), 0);    // too short to cut
+    CHECK_EQ(groups(1, 4096, 1), 0);  // one thread: never
+    CHECK_EQ(groups(1, 100, 8), 0);   // too short to cut
     CHECK(groups(1, 4096, 2) > 0);
     CHECK_EQ(groups(32, 4096, 2), 0);  // enough to do without
     CHECK(groups(2, 4096, 16) == 2);

@@ -36,7 +36,7 @@ inline std::uint16_t to_half(float x) {
     const unsigned sign = std::signbit(x) ? 0x8000 : 0;
     int exponent = 0;
     const float mantissa = std::frexp(std::fabs(x), &exponent);  // [0.5, 1)
-    if (exponent < -13) {                                         // subnormal
+    if (exponent < -13) {                                        // subnormal
         return static_cast<std::uint16_t>(sign | static_cast<unsigned>(std::ldexp(std::fabs(x), 24)));
     }
     const unsigned fraction = static_cast<unsigned>(mantissa * 2048.0f) & 1023;
@@ -98,8 +98,12 @@ struct Cells {
     std::vector<float> values;  ///< the same, read back
 
     Cells(int type, int n_cells, int heads, int head_size)
-        : type(type), heads(heads), head_size(head_size), head_bytes(type_bytes(type) * static_cast<std::size_t>(head_size)),
-          cell_bytes(head_bytes * static_cast<std::size_t>(heads)), data(cell_bytes * static_cast<std::size_t>(n_cells)),
+        : type(type),
+          heads(heads),
+          head_size(head_size),
+          head_bytes(type_bytes(type) * static_cast<std::size_t>(head_size)),
+          cell_bytes(head_bytes * static_cast<std::size_t>(heads)),
+          data(cell_bytes * static_cast<std::size_t>(n_cells)),
           values(data.size() / type_bytes(type), std::numeric_limits<float>::quiet_NaN()) {
         for (std::size_t i = 0; i < data.size(); i += type_bytes(type)) {
             store_value(type, data.data() + i, std::numeric_limits<float>::quiet_NaN());

@@ -114,7 +114,9 @@ TEST(invalid_bytes_become_replacement_characters_as_in_python) {
         {"\x80", r},
         {"\xC0\x80", r + r},
         {"\xE2\x82", r},
-        {"\xE2\x82" "a", r + "a"},
+        {"\xE2\x82"
+         "a",
+         r + "a"},
         {"\xE2(\xA1", r + "(" + r},
         {"\xED\xA0\x80", r + r + r},
         {"\xE0\x80\xAF", r + r + r},
@@ -123,8 +125,12 @@ TEST(invalid_bytes_become_replacement_characters_as_in_python) {
         {"\xF0\x9F\x98\xF0\x9F\x98\x80", r + "😀"},
         {"\xF4\x90\x80\x80", r + r + r + r},
         {"\xF8\x88\x80\x80\x80", r + r + r + r + r},
-        {"\xF1\x80\x80\xE1\x80\xC2" "b", r + r + r + "b"},
-        {"a\xFF" "b\xC2\xA9", "a" + r + "b©"},
+        {"\xF1\x80\x80\xE1\x80\xC2"
+         "b",
+         r + r + r + "b"},
+        {"a\xFF"
+         "b\xC2\xA9",
+         "a" + r + "b©"},
         {"\xF4\x8F\xBF\xBF", "\xF4\x8F\xBF\xBF"},
     };
     for (const auto& [bytes, text] : cases) {
@@ -140,10 +146,17 @@ TEST(invalid_bytes_become_replacement_characters_as_in_python) {
 }
 
 TEST(characters_are_sent_when_they_are_whole) {
-    const Table table = TokenTable::from_pieces({"a\xF0\x9F", "\x98", "\x80" "b\xE2", "c"}, {}, false);
+    const Table table = TokenTable::from_pieces({"a\xF0\x9F", "\x98",
+                                                 "\x80"
+                                                 "b\xE2",
+                                                 "c"},
+                                                {}, false);
     std::vector<std::string> pieces;
     run(TextStream(table, {}, false), {0, 1, 2, 3, 0}, &pieces);
-    CHECK((pieces == std::vector<std::string>{"a", "", "😀b", "\xEF\xBF\xBD" "c", "a", "\xEF\xBF\xBD"}));
+    CHECK((pieces == std::vector<std::string>{"a", "", "😀b",
+                                              "\xEF\xBF\xBD"
+                                              "c",
+                                              "a", "\xEF\xBF\xBD"}));
 }
 
 TEST(special_tokens_and_unknown_ids) {

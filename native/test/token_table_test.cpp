@@ -142,9 +142,16 @@ TEST(unknown_decoders_are_named) {
     CHECK(mentions(refusal(tokenizer(R"({"type":"BPEDecoder","suffix":"</w>"})", R"({"a":0})")), "BPEDecoder"));
     CHECK(mentions(refusal(tokenizer("null", R"({"a":0})")), "no decoder"));
     for (const char* decoder : {
-             "[]", "\"ByteLevel\"", "{}", R"({"type":7})", R"({"type":"Sequence"})", R"({"type":"Sequence","decoders":[1]})",
-             R"({"type":"Replace","pattern":{"Regex":"a"},"content":""})", R"({"type":"Replace","pattern":{"String":""},"content":"x"})",
-             R"({"type":"Replace","pattern":"a","content":""})", R"({"type":"Strip","content":" ","start":1,"stop":0})",
+             "[]",
+             "\"ByteLevel\"",
+             "{}",
+             R"({"type":7})",
+             R"({"type":"Sequence"})",
+             R"({"type":"Sequence","decoders":[1]})",
+             R"({"type":"Replace","pattern":{"Regex":"a"},"content":""})",
+             R"({"type":"Replace","pattern":{"String":""},"content":"x"})",
+             R"({"type":"Replace","pattern":"a","content":""})",
+             R"({"type":"Strip","content":" ","start":1,"stop":0})",
              R"({"type":"Sequence","decoders":[{"type":"Fuse"},{"type":"Strip","content":" ","start":1,"stop":1}]})",
              R"({"type":"Sequence","decoders":[{"type":"Fuse"},{"type":"Strip","content":"x","start":1,"stop":0}]})",
              R"({"type":"Sequence","decoders":[{"type":"ByteFallback"},{"type":"ByteLevel"}]})",

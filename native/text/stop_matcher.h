@@ -30,11 +30,11 @@ class StopMatcher {
     struct Node {
         std::uint32_t first_child = kNone;
         std::uint32_t next_sibling = kNone;
-        std::uint32_t fallback = kRoot;      ///< the longest proper suffix that is a node too
-        std::uint32_t depth = 0;             ///< bytes from the root
-        std::int32_t stop = -1;              ///< the longest stop string that ends here
+        std::uint32_t fallback = kRoot;  ///< the longest proper suffix that is a node too
+        std::uint32_t depth = 0;         ///< bytes from the root
+        std::int32_t stop = -1;          ///< the longest stop string that ends here
         std::uint32_t stop_length = 0;
-        unsigned char byte = 0;              ///< on the edge from its parent
+        unsigned char byte = 0;  ///< on the edge from its parent
     };
 
     std::uint32_t child(std::uint32_t node, unsigned char byte) const;
@@ -45,9 +45,9 @@ class StopMatcher {
 
     std::vector<Node> nodes_;
     std::uint32_t node_ = kRoot;
-    std::string held_;               ///< from the earliest place where a stop string may begin or has begun
-    std::int32_t match_ = -1;        ///< the best so far; waits for an earlier one
-    std::size_t match_begin_ = 0;    ///< in `held_`
+    std::string held_;             ///< from the earliest place where a stop string may begin or has begun
+    std::int32_t match_ = -1;      ///< the best so far; waits for an earlier one
+    std::size_t match_begin_ = 0;  ///< in `held_`
     bool done_ = false;
 };
 

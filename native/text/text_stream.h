@@ -25,8 +25,8 @@ class TextStream {
     TextStream(std::shared_ptr<const TokenTable> table, std::vector<std::string> stop, bool skip_special_tokens);
 
     struct Piece {
-        std::string text;       ///< valid UTF-8, may be empty
-        bool stopped = false;   ///< a stop string was found; nothing may be pushed afterwards
+        std::string text;              ///< valid UTF-8, may be empty
+        bool stopped = false;          ///< a stop string was found; nothing may be pushed afterwards
         std::int32_t stop_index = -1;  ///< which one
     };
     Piece push(TokenId token);
@@ -45,9 +45,9 @@ class TextStream {
     std::shared_ptr<const TokenTable> table_;
     bool skip_special_tokens_;
     bool first_token_ = true;
-    bool at_start_ = true;       ///< no text yet
+    bool at_start_ = true;  ///< no text yet
     Utf8Decoder characters_;
-    std::string run_;            ///< text of a run of byte tokens that is valid so far
+    std::string run_;  ///< text of a run of byte tokens that is valid so far
     std::size_t run_bytes_ = 0;
     bool run_broken_ = false;
     StopMatcher stop_;

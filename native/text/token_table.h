@@ -17,16 +17,16 @@ class TokenTable {
     struct Entry {
         std::uint32_t offset = 0;
         std::uint32_t length = 0;
-        bool special = false;   ///< left out by skip_special_tokens
-        bool known = false;     ///< false: a hole in the vocabulary (padding rows of the matrix)
-        bool byte = false;      ///< a byte token of byte fallback: a run of them is text only if the whole run is valid UTF-8
+        bool special = false;  ///< left out by skip_special_tokens
+        bool known = false;    ///< false: a hole in the vocabulary (padding rows of the matrix)
+        bool byte = false;     ///< a byte token of byte fallback: a run of them is text only if the whole run is valid UTF-8
     };
 
     /// What becomes of spaces at the start of a text.
     enum class LeadingSpace : std::uint8_t {
         kept,
-        strip_one,             ///< the Strip decoder: one space at the start of the whole text
-        drop_in_first_token,   ///< the Metaspace decoder: all spaces of the first token
+        strip_one,            ///< the Strip decoder: one space at the start of the whole text
+        drop_in_first_token,  ///< the Metaspace decoder: all spaces of the first token
     };
 
     /// From the text of a tokenizer.json (byte-level BPE; sentencepiece-style BPE or Unigram with byte fallback).

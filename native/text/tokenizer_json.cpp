@@ -40,10 +40,8 @@ class Handler final : public nlohmann::json_sax<json> {
             case Place::vocab_pair:
                 if (pair_index_++ == 0) add_piece(value, static_cast<std::int64_t>(result_.pieces.size()));
                 return true;
-            case Place::skipped:
-                return true;
-            default:
-                return scalar(json(std::move(value)));
+            case Place::skipped: return true;
+            default: return scalar(json(std::move(value)));
         }
     }
 
@@ -83,8 +81,7 @@ class Handler final : public nlohmann::json_sax<json> {
     /// Any value but an object or an array, where nothing special is expected.
     bool scalar(json&& value) {
         switch (place()) {
-            case Place::outside:
-                refuse("is not a JSON object");
+            case Place::outside: refuse("is not a JSON object");
             case Place::root:
                 if (key_ == "decoder" || key_ == "added_tokens") tree_at_key() = std::move(value);
                 if (key_ == "model") refuse("has a model that is not an object");
@@ -92,18 +89,13 @@ class Handler final : public nlohmann::json_sax<json> {
             case Place::model:
                 if (key_ == "vocab") refuse("has a vocabulary that is neither an object nor a list");
                 return true;
-            case Place::vocab_object:
-                refuse("has a token id that is not a whole number");
-            case Place::vocab_array:
-                refuse("has a vocabulary entry that is not a list of a piece and its score");
+            case Place::vocab_object: refuse("has a token id that is not a whole number");
+            case Place::vocab_array: refuse("has a vocabulary entry that is not a list of a piece and its score");
             case Place::vocab_pair:
                 if (pair_index_++ == 0) refuse("has a piece that is not a string");
                 return true;
-            case Place::captured:
-                insert(std::move(value));
-                return true;
-            case Place::skipped:
-                return true;
+            case Place::captured: insert(std::move(value)); return true;
+            case Place::skipped: return true;
         }
         return true;
     }
@@ -130,8 +122,7 @@ class Handler final : public nlohmann::json_sax<json> {
             case Place::model:
                 if (key_ != "vocab") return Place::skipped;
                 return is_object ? Place::vocab_object : Place::vocab_array;
-            case Place::vocab_object:
-                refuse("has a token id that is not a whole number");
+            case Place::vocab_object: refuse("has a token id that is not a whole number");
             case Place::vocab_array:
                 if (is_object) refuse("has a vocabulary entry that is not a list of a piece and its score");
                 pair_index_ = 0;
@@ -143,8 +134,7 @@ class Handler final : public nlohmann::json_sax<json> {
                 if (open_trees_.size() >= kMaxDepth) refuse("is nested too deeply");
                 open_trees_.push_back(&insert(std::move(empty)));
                 return Place::captured;
-            case Place::skipped:
-                return Place::skipped;
+            case Place::skipped: return Place::skipped;
         }
         return Place::skipped;
     }

@@ -16,7 +16,7 @@ inline constexpr std::int64_t kMaxVocabulary = std::int64_t{1} << 22;
 
 struct TokenizerJson {
     struct Piece {
-        std::size_t offset;   ///< in `bytes`
+        std::size_t offset;  ///< in `bytes`
         std::size_t length;
         TokenId id;
     };
@@ -26,11 +26,11 @@ struct TokenizerJson {
         bool special;
     };
 
-    std::string model_type;         ///< empty when the file does not say
-    std::string bytes;              ///< of all pieces, as the file spells them
-    std::vector<Piece> pieces;      ///< model.vocab, in the order of the file
+    std::string model_type;     ///< empty when the file does not say
+    std::string bytes;          ///< of all pieces, as the file spells them
+    std::vector<Piece> pieces;  ///< model.vocab, in the order of the file
     std::vector<AddedToken> added;
-    nlohmann::json decoder;         ///< null when there is none
+    nlohmann::json decoder;  ///< null when there is none
 
     std::string_view text(const Piece& piece) const { return std::string_view(bytes).substr(piece.offset, piece.length); }
 };

@@ -23,7 +23,7 @@ class Utf8Decoder {
     bool push_byte(unsigned char byte, std::string& text);
 
     std::string pending_;
-    int missing_ = 0;             ///< bytes that the character in `pending_` still needs
+    int missing_ = 0;              ///< bytes that the character in `pending_` still needs
     unsigned char lowest_ = 0x80;  ///< range of the next of them: no overlong forms, no surrogates, nothing above U+10FFFF
     unsigned char highest_ = 0xBF;
 };

@@ -48,7 +48,7 @@ const units: Record<string, number> = { '': 1, k: 2 ** 10, m: 2 ** 20, g: 2 ** 3
 const bytes: Convert = (text, flag) => {
   const match = /^(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?$/i.exec(text.trim())
   const value = match ? Math.floor(Number(match[1]) * (units[(match[2] ?? '').toLowerCase()] ?? 1)) : 0
-  if (value <= 0) throw wrong(flag, "a size such as 512MiB, 4GiB or a number of bytes", text)
+  if (value <= 0) throw wrong(flag, 'a size such as 512MiB, 4GiB or a number of bytes', text)
   return value
 }
 
@@ -56,42 +56,154 @@ const jsonObject: Convert = (text, flag) => {
   try {
     return z.record(z.string(), z.unknown()).parse(JSON.parse(text))
   } catch {
-    throw wrong(flag, "a JSON object such as '{\"enable_thinking\": false}'", text)
+    throw wrong(flag, 'a JSON object such as \'{"enable_thinking": false}\'', text)
   }
 }
 
 const maxInt = 2 ** 31 - 1
 
 const flags = {
-  host: { value: 'ADDRESS', section: 'Serving', help: 'Address to listen on; anything but localhost opens the server to others. Default: localhost.' },
+  host: {
+    value: 'ADDRESS',
+    section: 'Serving',
+    help: 'Address to listen on; anything but localhost opens the server to others. Default: localhost.',
+  },
   port: { value: 'N', convert: integer(0, 65535), section: 'Serving', help: 'Port; 0 takes a free one. Default: 8000.' },
   'enable-cors': { section: 'Serving', help: 'Let pages of any origin call the server.' },
   'body-limit': { value: 'SIZE', convert: bytes, section: 'Serving', help: 'Largest request body. Default: 16MiB.' },
-  'drain-timeout': { value: 'SECONDS', convert: decimal(0, 86400), section: 'Serving', help: 'After SIGTERM or ctrl-C, let open requests finish for so long. Default: 30.' },
-  'stall-timeout': { value: 'SECONDS', convert: decimal(1, 86400), section: 'Serving', help: '/health says unhealthy when work waits and no step has ended for so long. Default: 60.' },
-  transport: { value: 'NAME', convert: oneOf('auto', 'uws', 'node'), section: 'Serving', help: 'HTTP by uWebSockets (uws) or node:http (node). Default: auto, uws where its binary fits.' },
-  'log-level': { value: 'LEVEL', convert: oneOf('debug', 'info', 'warning', 'error'), section: 'Serving', help: 'debug, info, warning or error. Default: info.' },
-  'model-id': { value: 'ID', section: 'Model', help: 'The name under which clients see the model. Default: its id or the name of its folder.' },
-  dtype: { value: 'TYPE', convert: oneOf('auto', 'bfloat16', 'float16', 'float32'), section: 'Model', help: 'Weights: auto (as stored), bfloat16, float16 or float32. Default: auto.' },
-  'chat-template-kwargs': { value: 'JSON', convert: jsonObject, section: 'Model', help: 'Defaults for the chat template\'s variables; a request can override them.' },
-  reasoning: { value: 'MODE', convert: oneOf('on', 'off', 'auto'), section: 'Model', help: "on or off sets the template's enable_thinking; auto leaves it to the template. Default: auto." },
-  'default-seed': { value: 'N', convert: integer(0, Number.MAX_SAFE_INTEGER), section: 'Model', help: 'Seed of requests that bring none. Default: drawn at random for each.' },
+  'drain-timeout': {
+    value: 'SECONDS',
+    convert: decimal(0, 86400),
+    section: 'Serving',
+    help: 'After SIGTERM or ctrl-C, let open requests finish for so long. Default: 30.',
+  },
+  'stall-timeout': {
+    value: 'SECONDS',
+    convert: decimal(1, 86400),
+    section: 'Serving',
+    help: '/health says unhealthy when work waits and no step has ended for so long. Default: 60.',
+  },
+  transport: {
+    value: 'NAME',
+    convert: oneOf('auto', 'uws', 'node'),
+    section: 'Serving',
+    help: 'HTTP by uWebSockets (uws) or node:http (node). Default: auto, uws where its binary fits.',
+  },
+  'log-level': {
+    value: 'LEVEL',
+    convert: oneOf('debug', 'info', 'warning', 'error'),
+    section: 'Serving',
+    help: 'debug, info, warning or error. Default: info.',
+  },
+  'model-id': {
+    value: 'ID',
+    section: 'Model',
+    help: 'The name under which clients see the model. Default: its id or the name of its folder.',
+  },
+  dtype: {
+    value: 'TYPE',
+    convert: oneOf('auto', 'bfloat16', 'float16', 'float32'),
+    section: 'Model',
+    help: 'Weights: auto (as stored), bfloat16, float16 or float32. Default: auto.',
+  },
+  'chat-template-kwargs': {
+    value: 'JSON',
+    convert: jsonObject,
+    section: 'Model',
+    help: "Defaults for the chat template's variables; a request can override them.",
+  },
+  reasoning: {
+    value: 'MODE',
+    convert: oneOf('on', 'off', 'auto'),
+    section: 'Model',
+    help: "on or off sets the template's enable_thinking; auto leaves it to the template. Default: auto.",
+  },
+  'default-seed': {
+    value: 'N',
+    convert: integer(0, Number.MAX_SAFE_INTEGER),
+    section: 'Model',
+    help: 'Seed of requests that bring none. Default: drawn at random for each.',
+  },
   'continuous-batching': { section: 'Engine', help: 'Always on; --no-continuous-batching runs one request at a time.' },
-  'prefix-caching': { section: 'Engine', help: 'Reuse the keys and values of prompts that begin alike. On; --no-prefix-caching turns it off.' },
-  'kv-cache-memory': { value: 'SIZE', convert: bytes, section: 'Engine', help: 'Bound on the KV cache, taken as it fills. Default: a share of free memory, no more than the model can use.' },
-  'kv-cache-dtype': { value: 'TYPE', convert: oneOf('auto', 'float32', 'float16', 'bfloat16', 'q8_0'), section: 'Engine', help: 'auto (float32 with --dtype float32, else float16), float32, float16, bfloat16 or q8_0.' },
-  'max-batch-tokens': { value: 'N', convert: integer(1, maxInt), section: 'Engine', help: 'Tokens a step computes at most, prompts and answers together. Default: 512.' },
-  'max-num-seqs': { value: 'N', convert: integer(1, 256), section: 'Engine', help: 'Sequences that run at once, at most 256. Default: 64.' },
-  'max-model-len': { value: 'N', convert: integer(2, maxInt), section: 'Engine', help: "Prompt and answer of one request in tokens. Default: the model's own context." },
-  'max-waiting': { value: 'N', convert: integer(0, maxInt), section: 'Engine', help: 'Requests that may wait for a place; more are answered 429. Default: 1024.' },
-  'block-size': { value: 'N', convert: integer(1, 1024), section: 'Engine', help: 'Tokens a page of the KV cache holds, a power of two. Default: 16.' },
-  threads: { value: 'N', convert: integer(1, 1024), section: 'Engine', help: 'Threads that compute. Default: the cores this process may use.' },
+  'prefix-caching': {
+    section: 'Engine',
+    help: 'Reuse the keys and values of prompts that begin alike. On; --no-prefix-caching turns it off.',
+  },
+  'kv-cache-memory': {
+    value: 'SIZE',
+    convert: bytes,
+    section: 'Engine',
+    help: 'Bound on the KV cache, taken as it fills. Default: a share of free memory, no more than the model can use.',
+  },
+  'kv-cache-dtype': {
+    value: 'TYPE',
+    convert: oneOf('auto', 'float32', 'float16', 'bfloat16', 'q8_0'),
+    section: 'Engine',
+    help: 'auto (float32 with --dtype float32, else float16), float32, float16, bfloat16 or q8_0.',
+  },
+  'max-batch-tokens': {
+    value: 'N',
+    convert: integer(1, maxInt),
+    section: 'Engine',
+    help: 'Tokens a step computes at most, prompts and answers together. Default: 512.',
+  },
+  'max-num-seqs': {
+    value: 'N',
+    convert: integer(1, 256),
+    section: 'Engine',
+    help: 'Sequences that run at once, at most 256. Default: 64.',
+  },
+  'max-model-len': {
+    value: 'N',
+    convert: integer(2, maxInt),
+    section: 'Engine',
+    help: "Prompt and answer of one request in tokens. Default: the model's own context.",
+  },
+  'max-waiting': {
+    value: 'N',
+    convert: integer(0, maxInt),
+    section: 'Engine',
+    help: 'Requests that may wait for a place; more are answered 429. Default: 1024.',
+  },
+  'block-size': {
+    value: 'N',
+    convert: integer(1, 1024),
+    section: 'Engine',
+    help: 'Tokens a page of the KV cache holds, a power of two. Default: 16.',
+  },
+  threads: {
+    value: 'N',
+    convert: integer(1, 1024),
+    section: 'Engine',
+    help: 'Threads that compute. Default: the cores this process may use.',
+  },
   'paged-kv': { section: 'Engine', help: "--no-paged-kv runs on llama.cpp's own cache and attention, for comparison." },
-  'stand-in': { value: 'JSON', convert: jsonObject, section: 'Engine', hidden: true, help: 'Serve a deterministic stand-in for the model.' },
-  'model-timeout': { value: 'SECONDS', convert: integer(-1, maxInt), section: 'For users of transformers serve', help: 'Accepted; the model named on the command line stays loaded.' },
+  'stand-in': {
+    value: 'JSON',
+    convert: jsonObject,
+    section: 'Engine',
+    hidden: true,
+    help: 'Serve a deterministic stand-in for the model.',
+  },
+  'model-timeout': {
+    value: 'SECONDS',
+    convert: integer(-1, maxInt),
+    section: 'For users of transformers serve',
+    help: 'Accepted; the model named on the command line stays loaded.',
+  },
   'cb-block-size': { value: 'N', convert: integer(1, 1024), section: 'For users of transformers serve', help: 'Same as --block-size.' },
-  'cb-max-batch-tokens': { value: 'N', convert: integer(1, maxInt), section: 'For users of transformers serve', help: 'Same as --max-batch-tokens.' },
-  'cb-max-memory-percent': { value: 'SHARE', convert: decimal(0.001, 1), section: 'For users of transformers serve', help: 'KV cache as a share of free memory, 0 to 1.' },
+  'cb-max-batch-tokens': {
+    value: 'N',
+    convert: integer(1, maxInt),
+    section: 'For users of transformers serve',
+    help: 'Same as --max-batch-tokens.',
+  },
+  'cb-max-memory-percent': {
+    value: 'SHARE',
+    convert: decimal(0.001, 1),
+    section: 'For users of transformers serve',
+    help: 'KV cache as a share of free memory, 0 to 1.',
+  },
   device: { value: 'NAME', convert: oneOf('auto', 'cpu'), section: 'For users of transformers serve', help: 'auto or cpu.' },
 } as const satisfies Record<string, Flag>
 

@@ -36,7 +36,13 @@ function engineOptions(resolved: ResolvedModel, values: Values, logLevel: LogLev
     defaultSeed: values['default-seed'],
     standIn: values['stand-in'],
   } as Partial<EngineOptions>
-  const options: EngineOptions = { path: resolved.path, id: resolved.id, revision: resolved.revision, kvCacheMemory: kvCacheMemory(values), logLevel }
+  const options: EngineOptions = {
+    path: resolved.path,
+    id: resolved.id,
+    revision: resolved.revision,
+    kvCacheMemory: kvCacheMemory(values),
+    logLevel,
+  }
   for (const [name, value] of Object.entries(given)) if (value !== undefined) Object.assign(options, { [name]: value })
   const blockSize = options.blockSize ?? 16
   if ((blockSize & (blockSize - 1)) !== 0) throw new UsageError(`Expected a power of two for --block-size but received '${blockSize}'.`)
@@ -97,7 +103,9 @@ export async function serve({ model, values }: ServeArguments): Promise<number> 
       stallTimeoutMs,
       ...(values['body-limit'] !== undefined && { bodyLimit: values['body-limit'] as number }),
       ...(values['drain-timeout'] !== undefined && { drainTimeoutMs: (values['drain-timeout'] as number) * 1000 }),
-      ...(values['chat-template-kwargs'] !== undefined && { chatTemplateKwargs: values['chat-template-kwargs'] as Record<string, unknown> }),
+      ...(values['chat-template-kwargs'] !== undefined && {
+        chatTemplateKwargs: values['chat-template-kwargs'] as Record<string, unknown>,
+      }),
       ...(values.reasoning !== undefined && { reasoning: values.reasoning as 'on' | 'off' | 'auto' }),
       log: log.write,
     })

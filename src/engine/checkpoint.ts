@@ -65,7 +65,15 @@ function chatTemplatesOf(dir: string, tokenizerConfig: Record<string, unknown>):
 
 /** The ids in a field that holds one id, a list or nothing. */
 export function tokenIdList(value: unknown): number[] {
-  const parsed = z.union([z.int().nonnegative().transform((id) => [id]), z.array(z.int().nonnegative())]).safeParse(value)
+  const parsed = z
+    .union([
+      z
+        .int()
+        .nonnegative()
+        .transform((id) => [id]),
+      z.array(z.int().nonnegative()),
+    ])
+    .safeParse(value)
   return parsed.success ? parsed.data : []
 }
 

@@ -62,7 +62,16 @@ class Generation implements StartedGeneration {
   /** Ends every choice that is still open. */
   fail(error: NonNullable<GenerationDelta['error']>): void {
     for (const choice of [...this.#open]) {
-      this.receive({ choice, text: '', tokens: [], finishReason: 'error', promptTokens: this.promptTokens, cachedTokens: 0, outputTokens: 0, error })
+      this.receive({
+        choice,
+        text: '',
+        tokens: [],
+        finishReason: 'error',
+        promptTokens: this.promptTokens,
+        cachedTokens: 0,
+        outputTokens: 0,
+        error,
+      })
     }
   }
 

@@ -94,7 +94,13 @@ export class Engine implements AsyncDisposable {
       wake()
     }
     generation = await this.#model.start(
-      { input: promptInput(options), params: generationParams(options), n, priority: options.priority ?? 0, cacheSalt: options.cacheSalt ?? '' },
+      {
+        input: promptInput(options),
+        params: generationParams(options),
+        n,
+        priority: options.priority ?? 0,
+        cacheSalt: options.cacheSalt ?? '',
+      },
       (delta) => {
         queue.push(delta)
         if (queue.length > pauseAbove && !paused) {

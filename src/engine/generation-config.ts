@@ -82,7 +82,9 @@ const unsupportedFields: Readonly<Record<string, readonly unknown[]>> = {
 }
 
 const isNeutral = (name: string, value: unknown): boolean =>
-  value === null || value === undefined || (unsupportedFields[name] ?? []).some((neutral) => JSON.stringify(neutral) === JSON.stringify(value))
+  value === null ||
+  value === undefined ||
+  (unsupportedFields[name] ?? []).some((neutral) => JSON.stringify(neutral) === JSON.stringify(value))
 
 /** Names in a generation_config that would change the output and are not supported. */
 export function unsupportedGenerationFields(config: Readonly<Record<string, unknown>>): string[] {
@@ -129,13 +131,15 @@ function checkedNumber(name: string, value: unknown, param: string): number | un
     value >= (bound.min ?? -Infinity) &&
     value <= (bound.max ?? Infinity) &&
     (bound.above === undefined || value > bound.above)
-  if (!ok) throw new RequestError('invalid_request', `Expected ${describe(bound)} for '${param}' but received ${JSON.stringify(value)}.`, param)
+  if (!ok)
+    throw new RequestError('invalid_request', `Expected ${describe(bound)} for '${param}' but received ${JSON.stringify(value)}.`, param)
   return value as number
 }
 
 function checkedBoolean(value: unknown, param: string): boolean | undefined {
   if (value === undefined || value === null) return undefined
-  if (typeof value !== 'boolean') throw new RequestError('invalid_request', `Expected a boolean for '${param}' but received ${JSON.stringify(value)}.`, param)
+  if (typeof value !== 'boolean')
+    throw new RequestError('invalid_request', `Expected a boolean for '${param}' but received ${JSON.stringify(value)}.`, param)
   return value
 }
 
@@ -143,7 +147,11 @@ function tokenIds(value: unknown, vocabSize: number, param: string): number[] {
   const list: unknown[] = Array.isArray(value) ? value : [value]
   for (const id of list) {
     if (!Number.isInteger(id) || (id as number) < 0 || (id as number) >= vocabSize) {
-      throw new RequestError('invalid_request', `Expected token ids from 0 to ${vocabSize - 1} in '${param}' but received ${JSON.stringify(id)}.`, param)
+      throw new RequestError(
+        'invalid_request',
+        `Expected token ids from 0 to ${vocabSize - 1} in '${param}' but received ${JSON.stringify(id)}.`,
+        param,
+      )
     }
   }
   return list as number[]
@@ -163,12 +171,14 @@ export function resolveSampling(
 ): ResolvedSampling {
   if (requestConfig) {
     const [field] = unsupportedGenerationFields(requestConfig)
-    if (field) throw new RequestError('unsupported_parameter', `'${field}' is not supported in generation_config.`, `generation_config.${field}`)
+    if (field)
+      throw new RequestError('unsupported_parameter', `'${field}' is not supported in generation_config.`, `generation_config.${field}`)
   }
   const base = requestConfig ?? context.defaults
   const own = params as Readonly<Record<string, unknown>>
   const value = (name: string): unknown => own[name] ?? base[name]
-  const paramName = (name: string): string => (own[name] === undefined || own[name] === null) && requestConfig ? `generation_config.${name}` : name
+  const paramName = (name: string): string =>
+    (own[name] === undefined || own[name] === null) && requestConfig ? `generation_config.${name}` : name
   const num = (name: string): number | undefined => checkedNumber(name, value(name), paramName(name))
   const bool = (name: string): boolean | undefined => checkedBoolean(value(name), paramName(name))
 
@@ -183,7 +193,11 @@ export function resolveSampling(
   if (maxNewTokens === undefined && maxLength !== undefined) {
     maxNewTokens = maxLength - context.promptTokens
     if (maxNewTokens < 1) {
-      throw new RequestError('invalid_request', `'max_length' is ${maxLength}, but the prompt alone has ${context.promptTokens} tokens.`, 'max_length')
+      throw new RequestError(
+        'invalid_request',
+        `'max_length' is ${maxLength}, but the prompt alone has ${context.promptTokens} tokens.`,
+        'max_length',
+      )
     }
   }
   maxNewTokens ??= requestConfig && configuredMax !== undefined ? configuredMax : Math.max(defaultMaxNewTokens, configuredMax ?? 0)
@@ -192,8 +206,16 @@ export function resolveSampling(
 
   const eos = value('eos_token_id')
   const badWords = value('bad_words_ids')
-  if (badWords !== undefined && badWords !== null && !(Array.isArray(badWords) && badWords.every((w) => Array.isArray(w) && w.length > 0))) {
-    throw new RequestError('invalid_request', "Expected a list of non-empty lists of token ids for 'bad_words_ids'.", paramName('bad_words_ids'))
+  if (
+    badWords !== undefined &&
+    badWords !== null &&
+    !(Array.isArray(badWords) && badWords.every((w) => Array.isArray(w) && w.length > 0))
+  ) {
+    throw new RequestError(
+      'invalid_request',
+      "Expected a list of non-empty lists of token ids for 'bad_words_ids'.",
+      paramName('bad_words_ids'),
+    )
   }
   const seed = params.seed ?? context.defaultSeed
   const topLogprobs = num('top_logprobs') ?? 0

@@ -180,7 +180,11 @@ export class LoadedModel implements TextModel, AsyncDisposable {
       case 'tokens': {
         const bad = input.tokens.find((id) => !Number.isInteger(id) || id < 0 || id >= this.info.vocabSize)
         if (bad !== undefined) {
-          throw new RequestError('invalid_request', `Expected token ids from 0 to ${this.info.vocabSize - 1} but received ${String(bad)}.`, 'prompt')
+          throw new RequestError(
+            'invalid_request',
+            `Expected token ids from 0 to ${this.info.vocabSize - 1} but received ${String(bad)}.`,
+            'prompt',
+          )
         }
         return Int32Array.from(input.tokens)
       }

@@ -138,7 +138,9 @@ export function nativeAddon(): NativeAddon {
     try {
       addon = (require('node-gyp-build') as (dir: string) => NativeAddon)(packageRoot)
     } catch (cause) {
-      throw new Error('The native engine has not been built for this machine. Run `npm rebuild tfserve` (or `npm run build` in a clone).', { cause })
+      throw new Error('The native engine has not been built for this machine. Run `npm rebuild tfserve` (or `npm run build` in a clone).', {
+        cause,
+      })
     }
   }
   return addon

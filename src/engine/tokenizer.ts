@@ -37,7 +37,8 @@ export function portedTokenizer(path: string, tokenizerConfig: Record<string, un
   const library = require('@huggingface/tokenizers') as PortModule
   const tokenizer = new library.Tokenizer(JSON.parse(readFileSync(path, 'utf8')) as object, tokenizerConfig)
   return {
-    encode: (text, addSpecialTokens) => Promise.resolve(Int32Array.from(tokenizer.encode(text, { add_special_tokens: addSpecialTokens }).ids)),
+    encode: (text, addSpecialTokens) =>
+      Promise.resolve(Int32Array.from(tokenizer.encode(text, { add_special_tokens: addSpecialTokens }).ids)),
   }
 }
 
@@ -47,6 +48,8 @@ export function openTokenizer(path: string, tokenizerConfig: Record<string, unkn
     const tokenizer = rustTokenizer(path) ?? portedTokenizer(path, tokenizerConfig)
     return { encode: (text, addSpecialTokens) => tokenizer.encode(text.toWellFormed(), addSpecialTokens) }
   } catch (cause) {
-    throw new CheckpointError(`${basename(path)} cannot be read as a tokenizer: ${cause instanceof Error ? cause.message.split('\n')[0] : 'unknown error'}`)
+    throw new CheckpointError(
+      `${basename(path)} cannot be read as a tokenizer: ${cause instanceof Error ? cause.message.split('\n')[0] : 'unknown error'}`,
+    )
   }
 }

@@ -3,20 +3,30 @@ import { readdir, readFile, stat } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 
-type Environment = Readonly<Record<string, string | undefined>>
+export type Environment = Readonly<Record<string, string | undefined>>
 
 /** A repository's id is `name` or `org/name`; each part as the hub allows it, so that it is a safe part of a path, too. */
 const idPart = /^(?!.*(?:--|\.\.))[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?$/
 const commit = /^[0-9a-f]{40}$/
 
+const homeFolder = (env: Environment): string => env.HOME || homedir()
+
+/** `~` and `$NAME` in a path that a user set, as huggingface_hub expands them. */
+export function expandPath(path: string, env: Environment = process.env): string {
+  const named = path.replace(/\$(?:(\w+)|\{(\w+)\})/g, (all, plain?: string, braced?: string) => env[plain ?? braced ?? ''] ?? all)
+  return named === '~' || named.startsWith('~/') ? join(homeFolder(env), named.slice(1)) : named
+}
+
+/** Hugging Face's own folder: HF_HOME. */
+export function hubHome(env: Environment = process.env): string {
+  if (env.HF_HOME) return expandPath(env.HF_HOME, env)
+  return join(env.XDG_CACHE_HOME ? expandPath(env.XDG_CACHE_HOME, env) : join(homeFolder(env), '.cache'), 'huggingface')
+}
+
 /** Where the cache is, by the variables that huggingface_hub reads, in its order. */
 export function hubCacheFolder(env: Environment = process.env): string {
-  const home = env.HOME || homedir()
-  const expand = (path: string): string => (path === '~' || path.startsWith('~/') ? join(home, path.slice(1)) : path)
   const folder = env.HF_HUB_CACHE || env.HUGGINGFACE_HUB_CACHE
-  if (folder) return expand(folder)
-  if (env.HF_HOME) return join(expand(env.HF_HOME), 'hub')
-  return join(env.XDG_CACHE_HOME ? expand(env.XDG_CACHE_HOME) : join(home, '.cache'), 'huggingface', 'hub')
+  return folder ? expandPath(folder, env) : join(hubHome(env), 'hub')
 }
 
 export function isRepositoryId(id: string): boolean {
@@ -29,16 +39,24 @@ export function isRevision(revision: string): boolean {
   return revision.length <= 256 && revision.split('/').every((part) => /^[A-Za-z0-9_][\w.+-]*$/.test(part) && !part.includes('..'))
 }
 
-/** A file within a repository: relative, and without a way up. */
+/** A file within a repository: relative, without a way up, and no longer than file systems take. */
 export function isRepositoryFile(file: string): boolean {
-  return file.split('/').every((part) => part !== '' && part !== '.' && part !== '..' && !/[\\:\0]/.test(part))
+  const isName = (part: string): boolean => part !== '' && part !== '.' && part !== '..' && part.length <= 255 && !/[\\:\0-\x1f]/.test(part)
+  return file.length <= 1024 && file.split('/').every(isName)
+}
+
+export const isCommit = (text: string): boolean => commit.test(text)
+
+/** The folder of a repository in the cache, whether or not it is there. @param id one that isRepositoryId accepts */
+export function repositoryFolder(cache: string, id: string): string {
+  return join(cache, `models--${id.replace('/', '--')}`)
 }
 
 const isFolder = async (path: string): Promise<boolean> => (await stat(path).catch(() => undefined))?.isDirectory() ?? false
 
 /** The repository's folder in the cache, or undefined when nothing of it is there. */
 export async function cachedRepository(cache: string, id: string): Promise<string | undefined> {
-  const folder = join(cache, `models--${id.replace('/', '--')}`)
+  const folder = repositoryFolder(cache, id)
   return (await isFolder(folder)) ? folder : undefined
 }
 

@@ -53,7 +53,10 @@ describe('lengths', () => {
   it('reads max_length and min_length as prompt and output together', () => {
     expect(resolveSampling({ max_length: 30 }, undefined, context).maxNewTokens).toBe(20)
     expect(resolveSampling({ min_length: 30 }, undefined, context).minNewTokens).toBe(20)
-    expect(refusal(() => resolveSampling({ max_length: 10 }, undefined, context))).toMatchObject({ code: 'invalid_request', param: 'max_length' })
+    expect(refusal(() => resolveSampling({ max_length: 10 }, undefined, context))).toMatchObject({
+      code: 'invalid_request',
+      param: 'max_length',
+    })
   })
 })
 
@@ -73,12 +76,20 @@ describe('refusals name the field', () => {
     [{ eos_token_id: -1 }, 'eos_token_id'],
     [{ top_logprobs: 21 }, 'top_logprobs'],
   ])('%j', (params, field) => {
-    expect(refusal(() => resolveSampling(params, undefined, context))).toMatchObject({ code: 'invalid_request', message: expect.stringContaining(field) as string })
+    expect(refusal(() => resolveSampling(params, undefined, context))).toMatchObject({
+      code: 'invalid_request',
+      message: expect.stringContaining(field) as string,
+    })
   })
 
   it('refuses what is not supported in a request’s generation_config, and lets neutral values pass', () => {
-    expect(refusal(() => resolveSampling({}, { num_beams: 4 }, context))).toMatchObject({ code: 'unsupported_parameter', param: 'generation_config.num_beams' })
-    expect(refusal(() => resolveSampling({}, { guidance_scale: 1.5 }, context))).toMatchObject({ param: 'generation_config.guidance_scale' })
+    expect(refusal(() => resolveSampling({}, { num_beams: 4 }, context))).toMatchObject({
+      code: 'unsupported_parameter',
+      param: 'generation_config.num_beams',
+    })
+    expect(refusal(() => resolveSampling({}, { guidance_scale: 1.5 }, context))).toMatchObject({
+      param: 'generation_config.guidance_scale',
+    })
     expect(() => resolveSampling({}, { num_beams: 1, guidance_scale: 1, suppress_tokens: null, foo: 3 }, context)).not.toThrow()
     expect(unsupportedGenerationFields({ num_beams: 2, use_cache: true })).toEqual(['num_beams'])
   })

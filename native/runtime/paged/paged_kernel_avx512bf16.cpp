@@ -62,9 +62,7 @@ void dot_pairs(const uint16_t* q, int dk, const TileRows& k, int n, float* s) {
                 TF_UNROLL for (int r = 0; r < NR; ++r) { acc[r][i] = _mm512_dpbf16_ps(acc[r][i], query[r], key); }
             }
         }
-        TF_UNROLL for (int r = 0; r < NR; ++r) {
-            Avx512::store_sums(s + r * kTile + c, acc[r][0], acc[r][1], acc[r][2], acc[r][3]);
-        }
+        TF_UNROLL for (int r = 0; r < NR; ++r) { Avx512::store_sums(s + r * kTile + c, acc[r][0], acc[r][1], acc[r][2], acc[r][3]); }
     }
 }
 

@@ -74,8 +74,8 @@ inline int max_int(int a, int b) { return a > b ? a : b; }
 inline size_t align64(size_t x) { return (x + 63) & ~static_cast<size_t>(63); }
 
 struct Scratch {
-    float *q, *o, *s;  ///< prepared queries and unnormalised results of all rows; scores of one row block
-    float *k_rows, *v_rows;      ///< rows converted to F32
+    float *q, *o, *s;        ///< prepared queries and unnormalised results of all rows; scores of one row block
+    float *k_rows, *v_rows;  ///< rows converted to F32
     float *k_packed, *v_packed;
     RowState* state;
 };
@@ -328,14 +328,32 @@ void run_job(const tf_kernel_job* job, void* scratch) {
 }
 
 /// Calls F<n>() with n = n_rows, known at compile time.
-#define TF_KERNEL_ROWS(n_rows, call)                        \
-    switch (n_rows) {                                       \
-        case 1: { constexpr int NR = 1; call; } break;      \
-        case 2: { constexpr int NR = 2; call; } break;      \
-        case 3: { constexpr int NR = 3; call; } break;      \
-        case 4: { constexpr int NR = 4; call; } break;      \
-        case 5: { constexpr int NR = 5; call; } break;      \
-        default: { constexpr int NR = 6; call; } break;     \
+#define TF_KERNEL_ROWS(n_rows, call) \
+    switch (n_rows) {                \
+        case 1: {                    \
+            constexpr int NR = 1;    \
+            call;                    \
+        } break;                     \
+        case 2: {                    \
+            constexpr int NR = 2;    \
+            call;                    \
+        } break;                     \
+        case 3: {                    \
+            constexpr int NR = 3;    \
+            call;                    \
+        } break;                     \
+        case 4: {                    \
+            constexpr int NR = 4;    \
+            call;                    \
+        } break;                     \
+        case 5: {                    \
+            constexpr int NR = 5;    \
+            call;                    \
+        } break;                     \
+        default: {                   \
+            constexpr int NR = 6;    \
+            call;                    \
+        } break;                     \
     }
 
 }  // namespace

@@ -9,14 +9,14 @@
 
 // Four rows of the next tile, into the second-level cache. A macro: GCC takes a function that only prefetches for a pure
 // one and drops the call.
-#define TF_PREFETCH_ROWS(rows, c, bytes0, bytes)                                          \
-    if ((rows).next) {                                                                    \
-        for (int row_ = 0; row_ < 4; ++row_) {                                            \
-            const char* start_ = (rows).next[(c) + row_] + (rows).offset + (bytes0);      \
-            for (int byte_ = 0; byte_ < (bytes); byte_ += 64) {                           \
-                _mm_prefetch(start_ + byte_, _MM_HINT_T1);                                \
-            }                                                                             \
-        }                                                                                 \
+#define TF_PREFETCH_ROWS(rows, c, bytes0, bytes)                                     \
+    if ((rows).next) {                                                               \
+        for (int row_ = 0; row_ < 4; ++row_) {                                       \
+            const char* start_ = (rows).next[(c) + row_] + (rows).offset + (bytes0); \
+            for (int byte_ = 0; byte_ < (bytes); byte_ += 64) {                      \
+                _mm_prefetch(start_ + byte_, _MM_HINT_T1);                           \
+            }                                                                        \
+        }                                                                            \
     }
 
 namespace {
@@ -26,17 +26,23 @@ namespace {
 struct F16 {
     static constexpr int kBytes = 2;
     template <class V>
-    static inline typename V::Vector load(const char* p) { return V::load_f16(p); }
+    static inline typename V::Vector load(const char* p) {
+        return V::load_f16(p);
+    }
 };
 struct BF16 {
     static constexpr int kBytes = 2;
     template <class V>
-    static inline typename V::Vector load(const char* p) { return V::load_bf16(p); }
+    static inline typename V::Vector load(const char* p) {
+        return V::load_bf16(p);
+    }
 };
 struct F32 {
     static constexpr int kBytes = 4;
     template <class V>
-    static inline typename V::Vector load(const char* p) { return V::load(reinterpret_cast<const float*>(p)); }
+    static inline typename V::Vector load(const char* p) {
+        return V::load(reinterpret_cast<const float*>(p));
+    }
 };
 
 // ---- few rows ---------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ constexpr std::size_t words_of(std::size_t n) {
 
 /// Hands out the plan's words from front to back.
 class Writer {
-public:
+   public:
     explicit Writer(std::span<std::int32_t> dst) : dst_(dst) {}
 
     template <class T>
@@ -42,7 +42,7 @@ public:
 
     std::size_t used() const { return used_; }
 
-private:
+   private:
     std::span<std::int32_t> dst_;
     std::size_t used_ = 0;
 };

@@ -12,15 +12,15 @@ namespace tfserve::paged {
 
 enum PlanWord : int {
     kPlanMagic = 0,
-    kPlanWords,        ///< words in use
+    kPlanWords,  ///< words in use
     kPlanTokens,
     kPlanRuns,
     kPlanUnits,
     kPlanGroups,
     kPlanPageShift,
-    kPlanTokenRow,     ///< offset of token_row[tokens]: row of q and dst of each token, grouped by sequence
-    kPlanFirstCell,    ///< offset of first_cell[tokens]: first visible cell index of the token's sequence
-    kPlanEndCell,      ///< offset of end_cell[tokens]: one past the last visible
+    kPlanTokenRow,   ///< offset of token_row[tokens]: row of q and dst of each token, grouped by sequence
+    kPlanFirstCell,  ///< offset of first_cell[tokens]: first visible cell index of the token's sequence
+    kPlanEndCell,    ///< offset of end_cell[tokens]: one past the last visible
     kPlanRunOffset,
     kPlanUnitOffset,
     kPlanGroupOffset,
@@ -31,11 +31,17 @@ enum PlanWord : int {
 inline constexpr std::int32_t kPlanMagicValue = 0x54465032;
 
 /// All tokens of one sequence in this step.
-struct PlanRun { std::int32_t token0, n_tokens, table0, n_table; };
+struct PlanRun {
+    std::int32_t token0, n_tokens, table0, n_table;
+};
 /// A slice of a run's tokens over a range of its cells [cell0, cell1). A work item is a unit and some KV heads.
-struct PlanUnit { std::int32_t run, t0, n_tokens, cell0, cell1, group, partial_row, pad; };
+struct PlanUnit {
+    std::int32_t run, t0, n_tokens, cell0, cell1, group, partial_row, pad;
+};
 /// Units of one slice whose cell range was split: partial results to merge. -1 in PlanUnit::group: not split.
-struct PlanGroup { std::int32_t run, t0, n_tokens, n_split, partial_row, pad0, pad1, pad2; };
+struct PlanGroup {
+    std::int32_t run, t0, n_tokens, n_split, partial_row, pad0, pad1, pad2;
+};
 
 /// One sequence's share of the step, as the cache sees it.
 struct PlanSequence {

@@ -52,8 +52,8 @@ struct Avx2 {
         const Vector least = _mm256_set1_ps(-87.0f);
         const Vector visible = _mm256_cmp_ps(x, least, _CMP_GT_OQ);
         x = _mm256_max_ps(x, least);
-        const Vector n = _mm256_round_ps(_mm256_mul_ps(x, _mm256_set1_ps(1.44269504088896341f)),
-                                         _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+        const Vector n =
+            _mm256_round_ps(_mm256_mul_ps(x, _mm256_set1_ps(1.44269504088896341f)), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
         Vector f = _mm256_fnmadd_ps(n, _mm256_set1_ps(0.693145751953125f), x);
         f = _mm256_fnmadd_ps(n, _mm256_set1_ps(1.42860682030941723e-6f), f);
         Vector p = _mm256_set1_ps(1.0f / 720.0f);

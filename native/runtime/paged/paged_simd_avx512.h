@@ -51,8 +51,8 @@ struct Avx512 {
     /// exp of x <= 0, relative error about 2e-7; vanishes towards -110.
     static inline Vector exp(Vector x) {
         x = _mm512_max_ps(x, _mm512_set1_ps(-110.0f));
-        const Vector n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504088896341f)),
-                                              _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+        const Vector n =
+            _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504088896341f)), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
         Vector f = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.693145751953125f), x);
         f = _mm512_fnmadd_ps(n, _mm512_set1_ps(1.42860682030941723e-6f), f);
         Vector p = _mm512_set1_ps(1.0f / 720.0f);
