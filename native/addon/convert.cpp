@@ -223,6 +223,7 @@ Napi::Object to_js(Napi::Env env, const ModelHostInfo& info) {
     object.Set("parameters", static_cast<double>(info.parameters));
     object.Set("weightBytes", static_cast<double>(info.weight_bytes));
     object.Set("vocabSize", info.vocab_size);
+    object.Set("longestToken", info.longest_token);
     object.Set("contextLength", info.context_length);
     object.Set("maxModelLen", info.max_model_len);
     object.Set("pagedKv", info.paged_kv);

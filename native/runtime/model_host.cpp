@@ -211,6 +211,9 @@ std::unique_ptr<ModelHost> ModelHost::load(const ModelHostOptions& options, cons
     }
     const RunnerCapabilities& capabilities = runner->capabilities();
     info.vocab_size = capabilities.vocab_size;
+    for (TokenId id = 0; id < impl->tokens->size(); ++id) {
+        info.longest_token = std::max(info.longest_token, static_cast<std::int32_t>(impl->tokens->bytes(id).size()));
+    }
     info.max_model_len = capabilities.max_model_len;
     info.paged_kv = capabilities.paged;
     info.block_size = capabilities.block_size;

@@ -53,6 +53,7 @@ struct ModelHostInfo {
     std::uint64_t parameters = 0;
     std::uint64_t weight_bytes = 0;
     std::int32_t vocab_size = 0;
+    std::int32_t longest_token = 0;   ///< bytes
     std::int32_t context_length = 0;  ///< what the model was made for
     std::int32_t max_model_len = 0;   ///< what is served
     bool paged_kv = false;

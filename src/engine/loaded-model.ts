@@ -1,7 +1,6 @@
 // One model in this process: template, tokenizer and native engine behind the TextModel interface.
 // The worker process is a message loop around it; the library exports it. There is no second implementation.
 import { statSync } from 'node:fs'
-import { availableParallelism } from 'node:os'
 import { basename, join, resolve } from 'node:path'
 import { ChatTemplates, type RenderOptions } from './chat-template.js'
 import { CheckpointError, readCheckpoint } from './checkpoint.js'
@@ -32,6 +31,10 @@ const submitErrors: Record<NativeSubmitError, ErrorCode> = {
   invalid: 'invalid_request',
   shutting_down: 'shutting_down',
 }
+
+const defaultMaxWaiting = 1024
+// normalisation may make text shorter before it is cut into tokens: composed characters, collapsed spaces
+const normalisationSlack = 4
 
 /** What surrounds the native engine of one model. */
 interface ModelText {
@@ -97,6 +100,8 @@ export class LoadedModel implements TextModel, AsyncDisposable {
   readonly #text: ModelText
   readonly #router: DeltaRouter
   readonly #defaultSeed: number | undefined
+  readonly #mostOpen: number
+  #starting = 0
   #nextId = 1
   #closed: Promise<void> | undefined
 
@@ -108,7 +113,9 @@ export class LoadedModel implements TextModel, AsyncDisposable {
     /** Things a user should know: options that were lowered, fields of the checkpoint that have no effect here. */
     readonly warnings: readonly string[],
     defaultSeed: number | undefined,
+    maxWaiting: number,
   ) {
+    this.#mostOpen = info.maxNumSeqs + maxWaiting
     this.#native = native
     this.#text = text
     this.#router = router
@@ -127,6 +134,7 @@ export class LoadedModel implements TextModel, AsyncDisposable {
     const checkpointText = readText(options)
     onProgress({ stage: 'config' })
     const router = new DeltaRouter()
+    const maxWaiting = options.maxWaiting ?? defaultMaxWaiting
     const native = await addon.loadModel(
       {
         path: options.path,
@@ -136,7 +144,7 @@ export class LoadedModel implements TextModel, AsyncDisposable {
         maxBatchTokens: options.maxBatchTokens ?? 0,
         maxNumSeqs: options.maxNumSeqs ?? 0,
         maxModelLen: options.maxModelLen ?? 0,
-        maxWaiting: options.maxWaiting ?? 1024,
+        maxWaiting,
         blockSize: options.blockSize ?? 16,
         prefixCaching: options.prefixCaching ?? true,
         continuousBatching: options.continuousBatching ?? true,
@@ -162,7 +170,7 @@ export class LoadedModel implements TextModel, AsyncDisposable {
       ...(ignored.length > 0 ? [`generation_config.json sets ${ignored.join(', ')}: not supported, without effect.`] : []),
     ]
     const info = modelInfo(options, native.info, text.templates.exists, performance.now() - started)
-    return new LoadedModel(native, text, router, info, warnings, options.defaultSeed)
+    return new LoadedModel(native, text, router, info, warnings, options.defaultSeed, maxWaiting)
   }
 
   /** Token ids of `text`, as the checkpoint's tokenizer gives them. */
@@ -189,6 +197,7 @@ export class LoadedModel implements TextModel, AsyncDisposable {
         return Int32Array.from(input.tokens)
       }
       case 'text':
+        this.#checkLength(input.text, 'prompt')
         return this.tokenize(input.text, { addSpecialTokens: input.addSpecialTokens ?? true })
       case 'chat': {
         const text = await this.renderChat(input.messages, {
@@ -196,15 +205,38 @@ export class LoadedModel implements TextModel, AsyncDisposable {
           kwargs: input.templateKwargs,
           addGenerationPrompt: input.addGenerationPrompt,
         })
+        this.#checkLength(text, 'messages')
         return this.tokenize(text, { addSpecialTokens: false })
       }
     }
   }
 
+  // Text that cannot fit, however well it compresses, is not tokenised at all: a megabyte takes the tokenizer seconds.
+  #checkLength(text: string, param: string): void {
+    const { maxModelLen } = this.info
+    const tokensAtLeast = Math.floor(text.length / (this.#native.info.longestToken * normalisationSlack))
+    if (tokensAtLeast < maxModelLen) return
+    throw new RequestError(
+      'context_length_exceeded',
+      `The prompt has ${text.length} characters, far more than the ${maxModelLen} tokens of the model's context can hold. Shorten the ${param}.`,
+      param,
+    )
+  }
+
   /** Starts a generation. Rejects with a RequestError; `onDelta` is called from a later turn of the event loop. */
   async start(request: GenerateRequest, onDelta: (delta: GenerationDelta) => void): Promise<StartedGeneration> {
     if (this.#closed) throw new RequestError('shutting_down', 'The model is being unloaded.')
-    const prompt = await this.#promptIds(request.input)
+    // the engine counts what waits; what is still being tokenised waits too
+    if (this.#starting + this.#router.size >= this.#mostOpen) {
+      throw new RequestError('queue_full', `${this.#mostOpen} requests are already running or waiting. Try again later.`)
+    }
+    this.#starting++
+    let prompt: Int32Array
+    try {
+      prompt = await this.#promptIds(request.input)
+    } finally {
+      this.#starting--
+    }
     const param = request.input.kind === 'chat' ? 'messages' : 'prompt'
     if (prompt.length === 0) throw new RequestError('invalid_request', 'The prompt has no tokens.', param)
     if (prompt.length >= this.info.maxModelLen) {
@@ -254,6 +286,3 @@ export class LoadedModel implements TextModel, AsyncDisposable {
     return this.close()
   }
 }
-
-/** Threads to compute with when none are asked for. */
-export const defaultThreads = (): number => availableParallelism()

@@ -28,6 +28,8 @@ export interface NativeModelInfo {
   parameters: number
   weightBytes: number
   vocabSize: number
+  /** Bytes of the longest token. */
+  longestToken: number
   contextLength: number
   maxModelLen: number
   pagedKv: boolean
