@@ -249,9 +249,11 @@ export function helpText(): string {
     'tfserve: serve a model over the OpenAI API.',
     '',
     'Usage: tfserve [MODEL] [options]',
+    '       tfserve download ID...     get models of the Hugging Face Hub into the cache',
+    '       tfserve models             list the models in the cache',
     '',
     'MODEL  A checkpoint directory, a .gguf file, or the id of a model in the Hugging Face cache',
-    '       (org/name, org/name@revision, org/name:file.gguf). Default: the small demo model of the package.',
+    '       (org/name, org/name@revision, org/name:file.gguf, org/name:Q4_K_M). Default: the small demo model of the package.',
   ]
   const entries = Object.entries(flags) as [FlagName, Flag][]
   for (const section of new Set(entries.map(([, flag]) => flag.section))) {

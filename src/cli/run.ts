@@ -1,4 +1,4 @@
-// What the command line asks for: the help, the version, or a server.
+// What the command line asks for: the help, the version, a download, the list of models, or a server.
 import { readFileSync } from 'node:fs'
 import { z } from 'zod'
 import { helpText, parseServeArguments, UsageError } from './options.js'
@@ -12,6 +12,9 @@ function version(): string {
 /** Runs the command; resolves with the exit code: 0, 1 for a failure, 2 for a mistake on the command line. */
 export async function run(args: string[]): Promise<number> {
   try {
+    const [command, ...rest] = args
+    if (command === 'download') return await (await import('./download.js')).download(rest)
+    if (command === 'models') return await (await import('./models.js')).models(rest)
     const parsed = parseServeArguments(args)
     if (parsed.help) {
       process.stdout.write(helpText())

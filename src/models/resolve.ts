@@ -2,7 +2,10 @@
 import { readdir, stat } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { cachedRefs, cachedRepository, cachedSnapshot, hubCacheFolder, isRepositoryFile, isRepositoryId, isRevision } from './hub-cache.js'
+import { HubError } from '../hub/errors.js'
+import { type ModelSpec, parseModelSpec, pickGguf } from '../hub/model-spec.js'
+import { snapshotFiles } from '../hub/scan-cache.js'
+import { cachedRefs, cachedRepository, cachedSnapshot, hubCacheFolder } from './hub-cache.js'
 
 /** A model's files and names. */
 export interface ResolvedModel {
@@ -61,23 +64,21 @@ async function resolvePath(typed: string): Promise<ResolvedModel | undefined> {
   return { path: target, id, revision: 'main', aliases, created: await created(target) }
 }
 
-interface HubName {
-  id: string
-  revision: string
-  file: string | undefined
+/** The GGUF file that a name with a file or a quantisation means. */
+function pickCached(spec: ModelSpec, paths: readonly string[], fetch: string): string {
+  try {
+    return pickGguf(spec, paths)!
+  } catch (error) {
+    if (!(error instanceof HubError)) throw error
+    if (error.code !== 'file_not_found') throw new ModelNotFoundError(error.message)
+    const wanted = spec.file === undefined ? `A GGUF file of the quantisation '${spec.tag}'` : `'${spec.file}'`
+    throw new ModelNotFoundError(`${wanted} of '${spec.id}@${spec.revision}' is not in the Hugging Face cache. Get it with: ${fetch}`)
+  }
 }
 
-/** Takes `org/name`, `org/name@revision`, `org/name:file.gguf` and `org/name@revision:file.gguf` apart; undefined: it is none of them. */
-function parseHubName(typed: string): HubName | undefined {
-  const match = /^([^@:]+)(?:@([^:]+))?(?::(.+))?$/.exec(typed)
-  const [, id, revision = 'main', file] = match ?? []
-  if (id === undefined || !isRepositoryId(id) || !isRevision(revision)) return undefined
-  if (file !== undefined && (!isRepositoryFile(file) || !file.toLowerCase().endsWith('.gguf'))) return undefined
-  return { id, revision, file }
-}
-
-async function resolveCached(typed: string, { id, revision, file }: HubName, cache: string): Promise<ResolvedModel> {
-  const fetch = `hf download ${id}${revision === 'main' ? '' : ` --revision ${revision}`}${file ? ` ${file}` : ''}`
+async function resolveCached(typed: string, spec: ModelSpec, cache: string): Promise<ResolvedModel> {
+  const { id, revision } = spec
+  const fetch = `tfserve download ${typed}`
   const repository = await cachedRepository(cache, id)
   if (!repository) {
     throw new ModelNotFoundError(
@@ -90,10 +91,12 @@ async function resolveCached(typed: string, { id, revision, file }: HubName, cac
     const others = refs.length > 0 ? ` (there: ${refs.join(', ')})` : ''
     throw new ModelNotFoundError(`Revision '${revision}' of '${id}' is not in the Hugging Face cache${others}. Get it with: ${fetch}`)
   }
+  const files = await snapshotFiles(snapshot)
+  const outside = files.find((each) => each.outside)
+  if (outside) throw new ModelNotFoundError(`'${outside.path}' of '${id}@${revision}' is a link that leads out of the Hugging Face cache.`)
+  const paths = files.filter((each) => each.size !== undefined).map((each) => each.path)
+  const file = spec.file === undefined && spec.tag === undefined ? undefined : pickCached(spec, paths, fetch)
   const path = file ? join(snapshot, ...file.split('/')) : await loadable(snapshot, id)
-  if ((await kindOf(path)) === undefined) {
-    throw new ModelNotFoundError(`'${file}' of '${id}@${revision}' is not in the Hugging Face cache. Get it with: ${fetch}`)
-  }
   // `org/name@main` names what `org/name` names; other revisions only go by their full name and the id
   const name = file ? `${id}:${file}` : id
   return { path, id: name, revision, aliases: typed === name ? [] : [typed], created: await created(path) }
@@ -125,10 +128,10 @@ export async function resolveModel(typed: string | undefined, { env = process.en
     const hint = (await kindOf(parent)) === 'folder' ? '' : ` ('${parent}' does not exist either)`
     throw new ModelNotFoundError(`There is no file or directory '${typed}'${hint}.`)
   }
-  const name = parseHubName(typed)
+  const name = parseModelSpec(typed)
   if (!name) {
     throw new ModelNotFoundError(
-      `'${typed}' is neither a path that exists nor a model id. Expected a .gguf file, a directory, or org/name, org/name@revision or org/name:file.gguf.`,
+      `'${typed}' is neither a path that exists nor a model id. Expected a .gguf file, a directory, or org/name, org/name@revision, org/name:file.gguf or org/name:Q4_K_M.`,
     )
   }
   return resolveCached(typed, name, hubCacheFolder(env))

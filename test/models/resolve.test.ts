@@ -95,12 +95,12 @@ describe('a model named on the command line', () => {
       revision: 'main',
     })
     expect(await find('org/gguf@main:a.Q4_0.gguf')).toMatchObject({ id: 'org/gguf:a.Q4_0.gguf', aliases: ['org/gguf@main:a.Q4_0.gguf'] })
-    await expect(find('org/gguf:c.gguf')).rejects.toThrow(/hf download org\/gguf c\.gguf/)
+    await expect(find('org/gguf:c.gguf')).rejects.toThrow(/tfserve download org\/gguf:c\.gguf/)
   })
 
   it('an id that is not there says how to get it', async () => {
-    await expect(find('org/other')).rejects.toThrow(/hf download org\/other/)
-    await expect(find('org/name@v2')).rejects.toThrow(/hf download org\/name --revision v2/)
+    await expect(find('org/other')).rejects.toThrow(/tfserve download org\/other/)
+    await expect(find('org/name@v2')).rejects.toThrow(/tfserve download org\/name@v2/)
     await expect(find('org/name@gone')).rejects.toBeInstanceOf(ModelNotFoundError)
     await expect(find('org/name@broken')).rejects.toBeInstanceOf(ModelNotFoundError)
     await expect(find('org/empty')).rejects.toThrow(/holds no model/)

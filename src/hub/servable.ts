@@ -1,0 +1,89 @@
+// Whether a model of the cache can be served, and if not why, without loading it.
+import { open, readFile, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { z } from 'zod'
+import { HubError } from './errors.js'
+import { ggufParts } from './model-spec.js'
+import { selectFiles } from './select-files.js'
+
+/** The checkpoints that the native loader has a family for (native/loader/families). */
+export const servableArchitectures: readonly string[] = ['LlamaForCausalLM', 'Qwen2ForCausalLM', 'Qwen3ForCausalLM']
+
+/** A file of a snapshot. */
+export interface SnapshotFile {
+  path: string
+  /** Bytes; undefined where a link leads to nothing. */
+  size: number | undefined
+  /** Unix seconds. */
+  modified: number
+  /** The file it stands for, links followed. */
+  target: string | undefined
+  /** A link that leads out of the cache: it is never opened. */
+  outside: boolean
+}
+
+const maxConfigBytes = 16 * 2 ** 20
+
+const configShape = z.looseObject({
+  architectures: z.array(z.string()).nullish(),
+  model_type: z.string().nullish(),
+  quantization_config: z.looseObject({ quant_method: z.string().optional() }).nullish(),
+})
+
+const unusable = ({ size, outside }: SnapshotFile): boolean => size === undefined || outside
+
+/** Why a checkpoint directory cannot be served; undefined: it can. @param known architectures that can be loaded */
+export async function checkpointObstacle(
+  id: string,
+  snapshot: string,
+  files: readonly SnapshotFile[],
+  known: readonly string[] = servableArchitectures,
+): Promise<string | undefined> {
+  const outside = files.find((file) => file.outside)
+  if (outside) return `${outside.path} leads out of the cache`
+  const paths = files.filter((file) => !unusable(file)).map((file) => file.path)
+  const config = await readConfig(join(snapshot, 'config.json'))
+  if (typeof config === 'string') return config
+  const quantised = config.quantization_config?.quant_method
+  if (quantised !== undefined) return `quantised by ${quantised.slice(0, 64)}, which cannot be loaded`
+  const architecture = config.architectures?.[0]
+  if (architecture === undefined) return 'config.json names no architecture'
+  if (!known.includes(architecture)) return `the architecture ${architecture.slice(0, 64)} is not supported; a GGUF file of it may be`
+  try {
+    await selectFiles({ id, revision: 'main' }, paths, (path) => readFile(join(snapshot, path), 'utf8'))
+  } catch (error) {
+    if (error instanceof HubError) return error.message.replace(/^'[^']*' /, '').replace(/\.$/, '')
+    return 'its files cannot be read'
+  }
+  const hasTokenizer = paths.some((path) => path === 'tokenizer.json' || path === 'tokenizer.model')
+  return hasTokenizer ? undefined : 'its tokenizer is missing'
+}
+
+async function readConfig(path: string): Promise<z.infer<typeof configShape> | string> {
+  const found = await stat(path).catch(() => undefined)
+  if (!found) return 'config.json is missing'
+  if (found.size > maxConfigBytes) return 'config.json is too large'
+  try {
+    return configShape.parse(JSON.parse(await readFile(path, 'utf8')))
+  } catch {
+    return 'config.json is malformed'
+  }
+}
+
+/** Why a GGUF file of a snapshot cannot be served; undefined: it can. */
+export async function ggufObstacle(snapshot: string, path: string, files: readonly SnapshotFile[]): Promise<string | undefined> {
+  const byPath = new Map(files.map((file) => [file.path, file]))
+  for (const part of ggufParts(path)) {
+    const file = byPath.get(part)
+    if (!file || file.size === undefined) return `${part} is missing`
+    if (file.outside) return `${part} leads out of the cache`
+  }
+  const magic = Buffer.alloc(4)
+  try {
+    const handle = await open(join(snapshot, path), 'r')
+    await handle.read(magic, 0, 4, 0).finally(() => handle.close())
+  } catch {
+    return 'it cannot be read'
+  }
+  return magic.toString('latin1') === 'GGUF' ? undefined : 'it is no GGUF file'
+}
