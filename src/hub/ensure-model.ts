@@ -176,16 +176,16 @@ class ModelDownload {
     const force = this.options.force === true
     const missing: ListedFile[] = []
     for (const file of files) {
-      if (!silently) this.#progress.add(file.path, file.size)
-      const here = await this.#writer.has(this.#writer.pointer(commit, file.path), file.size)
       // what has just been fetched for its list of shards is not fetched twice
-      if (here && (!force || this.#fetched.has(file.path))) this.#progress.finish(file.path)
-      else missing.push(file)
+      const mayStay = !force || this.#fetched.has(file.path)
+      const here = mayStay && (await this.#writer.has(this.#writer.pointer(commit, file.path), file.size))
+      if (!silently) this.#progress.add(file.path, file.size, here)
+      if (!here) missing.push(file)
     }
-    if (!silently) this.#progress.flush()
-    if (missing.length === 0) return
+    if (missing.length === 0) return silently ? undefined : this.#progress.flush()
     const limit = this.options.concurrency ?? defaultConcurrency
     const remote = await this.#each(limit, missing, (file) => repository.locate(file, commit))
+    if (!silently) this.#progress.flush()
     await this.#writer.prepare()
     await this.#writer.requireRoom(await this.#bytesToCome(remote))
     await this.#each(limit, remote, (file) => this.#fetch(file, commit))

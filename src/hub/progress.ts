@@ -31,9 +31,9 @@ export class ProgressSum {
 
   constructor(private readonly report: ((progress: DownloadProgress) => void) | undefined) {}
 
-  /** A file that is to come. */
-  add(path: string, total: number): void {
-    this.#files.set(path, { path, current: 0, total, started: false })
+  /** A file that is to come, or is here already. All are added before anything is reported. */
+  add(path: string, total: number, here: boolean): void {
+    this.#files.set(path, { path, current: here ? total : 0, total, started: here })
     this.#total += total
   }
 

@@ -260,6 +260,7 @@ export class HubServer implements AsyncDisposable {
       'content-length': content.length - start,
       ...(range && { 'content-range': `bytes ${start}-${content.length - 1}/${content.length}` }),
     })
+    response.flushHeaders()
     this.#atOnce++
     this.#mostAtOnce = Math.max(this.#mostAtOnce, this.#atOnce)
     try {
@@ -269,7 +270,11 @@ export class HubServer implements AsyncDisposable {
         await new Promise<void>((resolve) => response.write(content.subarray(at, Math.min(end, at + chunkBytes)), () => resolve()))
       }
       if (cutAfter === undefined) response.end()
-      else response.destroy()
+      else {
+        // what was sent is to arrive first
+        await sleep(30)
+        response.destroy()
+      }
     } finally {
       this.#atOnce--
     }
