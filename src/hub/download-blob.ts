@@ -2,7 +2,7 @@
 import { createHash, type Hash } from 'node:crypto'
 import { constants, type FileHandle, open, rename, rm, stat } from 'node:fs/promises'
 import { errorOfFileSystem, HubError } from './errors.js'
-import { type HubClient, reasonOf, unreachable } from './http.js'
+import { discard, type HubClient, unreachable } from './http.js'
 import type { RemoteFile } from './repository.js'
 
 export interface BlobOptions {
@@ -150,13 +150,12 @@ class Partial {
 async function transfer(options: BlobOptions, state: Partial, resumed: boolean): Promise<void> {
   const { client, id, revision, file } = options
   if (state.position === file.size) return
-  const stalled = new AbortController()
   const from = state.position
   const subject = { id, revision, file: file.path }
   const headers = { 'accept-encoding': 'identity', ...(from > 0 && { range: `bytes=${from}-` }) }
   let response: Response
   try {
-    response = await client.request(file.url, { headers, subject, signal: stalled.signal })
+    response = await client.request(file.url, { headers, subject })
   } catch (error) {
     if (from === 0 || !(error instanceof HubError) || error.status !== 416) throw error
     await state.startAnew()
@@ -166,42 +165,19 @@ async function transfer(options: BlobOptions, state: Partial, resumed: boolean):
   const goesOn =
     response.status === 206 && range !== null && Number(range[1]) === from && (range[2] === '*' || Number(range[2]) === file.size)
   if (from > 0 && response.status === 206 && !goesOn) {
-    await response.body?.cancel()
+    discard(response)
     await state.startAnew()
     return transfer(options, state, resumed)
   }
   if (from > 0 && response.status === 200) await state.startAnew()
-  const { stallTimeoutMs } = client.settings
-  let timer: NodeJS.Timeout | undefined
-  const watch = (): void => {
-    clearTimeout(timer)
-    timer = setTimeout(() => stalled.abort(), stallTimeoutMs)
-  }
-  const reader = response.body?.getReader()
-  try {
-    for (;;) {
-      watch()
-      const piece = await reader?.read().catch((error: unknown) => {
-        client.checkAborted()
-        throw unreachable(
-          new URL(response.url),
-          stalled.signal.aborted ? `nothing came for ${stallTimeoutMs / 1000} s` : reasonOf(error),
-          error,
-        )
-      })
-      clearTimeout(timer)
-      if (!piece || piece.done) break
-      if (state.position + piece.value.length > file.size) {
-        throw new Corrupt(
-          resumed,
-          new HubError('size_mismatch', `'${file.path}' of '${id}' is longer than the ${file.size} bytes announced.`),
-        )
-      }
-      await state.write(piece.value)
+  for await (const piece of client.pieces(response)) {
+    if (state.position + piece.length > file.size) {
+      throw new Corrupt(
+        resumed,
+        new HubError('size_mismatch', `'${file.path}' of '${id}' is longer than the ${file.size} bytes announced.`),
+      )
     }
-  } finally {
-    clearTimeout(timer)
-    await reader?.cancel().catch(() => undefined)
+    await state.write(piece)
   }
   if (state.position < file.size) {
     throw unreachable(new URL(response.url), `'${file.path}' ended after ${state.position} of ${file.size} bytes`, undefined)

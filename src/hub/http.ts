@@ -11,8 +11,6 @@ export interface RequestOptions {
   method?: 'GET' | 'HEAD'
   headers?: Record<string, string>
   subject: RequestSubject
-  /** Ends the exchange when it aborts; the caller's own, on top of the client's. */
-  signal?: AbortSignal
   /** Asked on each redirect: true takes it as the answer. */
   stopAt?: (response: Response) => boolean
 }
@@ -44,7 +42,7 @@ export class HubClient {
   }
 
   /** One request, redirects followed. Resolves with any answer but a refusal; those and lost connections reject with a HubError. */
-  async request(url: string | URL, { method = 'GET', headers = {}, subject, signal, stopAt }: RequestOptions): Promise<Response> {
+  async request(url: string | URL, { method = 'GET', headers = {}, subject, stopAt }: RequestOptions): Promise<Response> {
     const { endpoint, token, responseTimeoutMs } = this.settings
     const home = new URL(endpoint).origin
     let target = new URL(url)
@@ -54,17 +52,13 @@ export class HubClient {
       const timer = setTimeout(() => timeout.abort(), responseTimeoutMs)
       let response: Response
       try {
-        response = await fetch(target, {
-          method,
-          redirect: 'manual',
-          // the token is for the endpoint alone: where it redirects to, signed addresses are used
-          headers: {
-            'user-agent': userAgent,
-            ...headers,
-            ...(token !== undefined && target.origin === home && { authorization: `Bearer ${token}` }),
-          },
-          signal: AbortSignal.any([timeout.signal, ...[this.signal, signal].filter((each) => each !== undefined)]),
-        })
+        const signal = this.signal ? AbortSignal.any([timeout.signal, this.signal]) : timeout.signal
+        // the token is for the endpoint alone: where it redirects to, signed addresses are used
+        const authorization = token !== undefined && target.origin === home && { authorization: `Bearer ${token}` }
+        response = await unlessAborted(
+          fetch(target, { method, redirect: 'manual', headers: { 'user-agent': userAgent, ...headers, ...authorization }, signal }),
+          signal,
+        )
       } catch (error) {
         this.checkAborted()
         throw unreachable(target, timeout.signal.aborted ? `no answer in ${responseTimeoutMs / 1000} s` : reasonOf(error), error)
@@ -74,10 +68,10 @@ export class HubClient {
       const location = response.headers.get('location')
       if (!redirects.has(response.status) || location === null || stopAt?.(response)) {
         if (response.status < 400) return response
-        await discard(response)
+        discard(response)
         throw errorOfResponse(response, subject, endpoint, this.settings)
       }
-      await discard(response)
+      discard(response)
       const next = URL.canParse(location, target.href) ? new URL(location, target) : undefined
       if (!next || !/^https?:$/.test(next.protocol)) {
         throw new HubError('invalid_response', `${target.host} redirects to an address that cannot be used: '${location.slice(0, 200)}'.`)
@@ -85,6 +79,45 @@ export class HubClient {
       target = next
     }
     throw new HubError('invalid_response', `${target.host} redirects in a circle.`)
+  }
+
+  /** The pieces of an answer's body. Rejects with a HubError when the connection breaks or nothing comes for too long. */
+  async *pieces(response: Response): AsyncGenerator<Uint8Array, void, undefined> {
+    if (!response.body) return
+    const { stallTimeoutMs } = this.settings
+    const reader = response.body.getReader()
+    const stalled = new AbortController()
+    const signal = this.signal ? AbortSignal.any([stalled.signal, this.signal]) : stalled.signal
+    let timer: NodeJS.Timeout | undefined
+    try {
+      for (;;) {
+        timer = setTimeout(() => stalled.abort(), stallTimeoutMs)
+        const piece = await unlessAborted(reader.read(), signal)
+        clearTimeout(timer)
+        if (piece.done) return
+        yield piece.value
+      }
+    } catch (error) {
+      this.checkAborted()
+      const reason = stalled.signal.aborted ? `nothing came for ${stallTimeoutMs / 1000} s` : reasonOf(error)
+      throw unreachable(new URL(response.url), reason, error)
+    } finally {
+      clearTimeout(timer)
+      reader.cancel().catch(() => undefined)
+    }
+  }
+
+  /** One request for a small body, of `limit` bytes at most. */
+  async text(url: string | URL, options: RequestOptions, limit: number): Promise<{ text: string; headers: Headers }> {
+    const response = await this.request(url, options)
+    const pieces: Uint8Array[] = []
+    let size = 0
+    for await (const piece of this.pieces(response)) {
+      size += piece.length
+      if (size > limit) throw new HubError('invalid_response', `${new URL(response.url).origin} answers with more than ${limit} bytes.`)
+      pieces.push(piece)
+    }
+    return { text: Buffer.concat(pieces).toString('utf8'), headers: response.headers }
   }
 
   /**
@@ -126,6 +159,19 @@ export function reasonOf(error: unknown): string {
   return text.replace(/\.$/, '')
 }
 
-async function discard(response: Response): Promise<void> {
-  await response.body?.cancel().catch(() => undefined)
+/** Lets go of an answer whose body nobody wants; not waited for, as an exchange that has ended may never say so. */
+export function discard(response: Response): void {
+  response.body?.cancel().catch(() => undefined)
+}
+
+/** Settles as `work` does, or rejects when the signal aborts: a body that is read while fetch aborts may stay silent for good. */
+async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  let stop: () => void = () => undefined
+  const abort = new Promise<never>((_resolve, reject) => {
+    stop = () => reject(signal.reason instanceof Error ? signal.reason : new Error('aborted'))
+    signal.addEventListener('abort', stop, { once: true })
+  })
+  work.catch(() => undefined)
+  if (signal.aborted) stop()
+  return Promise.race([work, abort]).finally(() => signal.removeEventListener('abort', stop))
 }

@@ -22,6 +22,7 @@ export interface ListedFile {
 }
 
 const maxListed = 200_000
+const maxAnswerBytes = 64 * 2 ** 20
 const attempts = 4
 
 const pathOf = (path: string): string => path.split('/').map(encodeURIComponent).join('/')
@@ -93,13 +94,14 @@ export class Repository {
     return { id: this.id, revision: this.revision, ...(file !== undefined && { file }) }
   }
 
-  // what the library asks goes through our client: its errors, its redirects, its token
+  // what the library asks goes through our client: its errors, its redirects, its timeouts, its token
   #fetch(): typeof fetch {
     return async (input) => {
       const url = input instanceof Request ? input.url : input
-      return this.client.retrying(attempts, () =>
-        this.client.request(url, { headers: { accept: 'application/json' }, subject: this.#subject() }),
-      )
+      const options = { headers: { accept: 'application/json' }, subject: this.#subject() }
+      const { text, headers } = await this.client.retrying(attempts, () => this.client.text(url, options, maxAnswerBytes))
+      const link = headers.get('link')
+      return new Response(text, { headers: { 'content-type': 'application/json', ...(link !== null && { link }) } })
     }
   }
 
@@ -118,11 +120,8 @@ export class Repository {
   // for servers that do not say what of it is missing
   async #exists(): Promise<boolean> {
     const url = `${this.#endpoint}/api/models/${this.id}`
-    return this.client.request(url, { subject: this.#subject() }).then(
-      async (response) => {
-        await response.body?.cancel()
-        return true
-      },
+    return this.client.text(url, { subject: this.#subject() }, maxAnswerBytes).then(
+      () => true,
       () => false,
     )
   }

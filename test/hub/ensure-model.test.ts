@@ -323,12 +323,13 @@ describe('wrong bytes', () => {
     expect(error.message).toContain('model.safetensors')
     expect(blobs().filter((name) => name.startsWith(sha256(weights)))).toEqual([])
     expect(existsSync(join(repository(), 'refs/main'))).toBe(false)
-    hub.deliver = (path) => (path === 'config.json' ? { content: Buffer.from(config.replace('L', 'M') + ' ') } : {})
-    hub.add('org/name', { ...checkpoint, 'config.json': `${config} ` })
-    expect(await failure('org/name')).toMatchObject({ code: 'checksum_mismatch' })
+    hub.add('org/text', checkpoint)
+    hub.deliver = (path) => (path === 'config.json' ? { content: Buffer.from(config.replace('L', 'M')) } : {})
+    expect(await failure('org/text')).toMatchObject({ code: 'checksum_mismatch' })
+    hub.add('org/long', checkpoint)
     hub.deliver = (path) => (path === 'model.safetensors' ? { content: Buffer.concat([weights, weights]) } : {})
-    expect(await failure('org/name')).toMatchObject({ code: 'size_mismatch' })
-    expect(blobs().filter((name) => name.startsWith(sha256(weights)))).toEqual([])
+    expect(await failure('org/long')).toMatchObject({ code: 'size_mismatch' })
+    expect(blobs('org/long').filter((name) => name.startsWith(sha256(weights)))).toEqual([])
   })
 
   it('in what an earlier attempt left are replaced', async () => {
