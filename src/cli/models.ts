@@ -1,4 +1,5 @@
 // `tfserve models`: what the Hugging Face cache holds, and what of it can be served.
+import { resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { type CachedRevision, scanCache } from '../hub/scan-cache.js'
 import { expandPath, hubCacheFolder } from '../models/hub-cache.js'
@@ -91,7 +92,7 @@ export async function models(args: string[]): Promise<number> {
     process.stdout.write(modelsHelp)
     return 0
   }
-  const cache = values['cache-dir'] === undefined ? hubCacheFolder() : expandPath(values['cache-dir'])
+  const cache = resolve(values['cache-dir'] === undefined ? hubCacheFolder() : expandPath(values['cache-dir']))
   const found = (await scanCache(cache)).flatMap(listed)
   if (values.json) process.stdout.write(`${JSON.stringify(found, null, 2)}\n`)
   else if (found.length > 0) process.stdout.write(modelTable(found))

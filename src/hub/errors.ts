@@ -98,16 +98,26 @@ export function errorOfResponse(
   if (status === 404 && file !== undefined && code === '') {
     return new HubError('file_not_found', `The repository '${id}' has no file '${file}' in its revision '${revision ?? 'main'}'.`)
   }
-  if (status === 401 || status === 404) {
+  if (status === 404 || code === 'RepoNotFound') {
     const why =
       credentials.token === undefined
         ? ` If it is private or gated, give a token. ${giveToken}`
         : ' If it is private, your token does not reach it.'
-    return new HubError('repository_not_found', `There is no repository '${id}' on ${endpoint}.${why}`)
+    const details = code === '' ? { status } : {}
+    return new HubError('repository_not_found', `There is no repository '${id}' on ${endpoint}.${why}`, details)
+  }
+  if (status === 401) {
+    // the Hub does not tell strangers which repositories there are
+    if (file !== undefined) return new HubError('forbidden', `${name} is private or gated: it takes a token. ${giveToken}`)
+    return new HubError(
+      'repository_not_found',
+      `There is no repository '${id}' on ${endpoint}, or it is private or gated. For those, give a token. ${giveToken}`,
+    )
   }
   if (status === 403) {
-    const why = credentials.token === undefined ? giveToken : `The token from ${credentials.tokenSource} has no permission to read it.`
-    return new HubError('forbidden', `Access to ${name} is refused${said && `: ${said.replace(/\.$/, '')}`}. ${why}`)
+    const token = credentials.token === undefined ? giveToken : `The token from ${credentials.tokenSource} has no permission to read it.`
+    const terms = `If it is gated, accept its terms on ${endpoint}/${id}.`
+    return new HubError('forbidden', `Access to ${name} is refused${said && `: ${said.replace(/\.$/, '')}`}. ${token} ${terms}`)
   }
   if (status === 429) {
     return new HubError(

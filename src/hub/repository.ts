@@ -47,16 +47,36 @@ export class Repository {
     if (isCommit(this.revision)) return this.revision
     const info = await this.#asking(() =>
       modelInfo({ name: this.id, revision: this.revision, additionalFields: ['sha'], hubUrl: this.#endpoint, fetch: this.#fetch() }),
-    )
+    ).catch((error: unknown) => this.#commitOfFile(error))
     if (!isCommit(String(info.sha))) throw this.#malformed('no commit')
     return info.sha
+  }
+
+  // mirrors that only list and send files say the commit with each of them
+  async #commitOfFile(refused: unknown): Promise<{ sha: string }> {
+    if (!(refused instanceof HubError) || refused.status !== 404) throw refused
+    try {
+      const [file] = await this.files(this.revision)
+      const response = file && (await this.#head(file.path, this.revision))
+      const sha = response?.headers.get('x-repo-commit')
+      if (sha) return { sha }
+    } catch (error) {
+      if (!(error instanceof HubError) || error.code === 'aborted') throw error
+    }
+    throw refused
   }
 
   /** All files at a commit. */
   async files(commit: string): Promise<ListedFile[]> {
     return this.#asking(async () => {
       const files: ListedFile[] = []
-      const entries = listFiles({ repo: this.id, recursive: true, revision: commit, hubUrl: this.#endpoint, fetch: this.#fetch() })
+      const entries = listFiles({
+        repo: this.id,
+        recursive: true,
+        revision: encodeURIComponent(commit),
+        hubUrl: this.#endpoint,
+        fetch: this.#fetch(),
+      })
       for await (const { type, path, size, oid, lfs } of entries) {
         if (type !== 'file') continue
         // a name that would lead out of the cache is no file for us
@@ -72,22 +92,29 @@ export class Repository {
 
   /** Asks for a file's etag and size, which is also where a gated repository refuses. */
   async locate(file: ListedFile, commit: string): Promise<RemoteFile> {
-    const url = `${this.#endpoint}/${this.id}/resolve/${commit}/${pathOf(file.path)}`
-    const response = await this.client.retrying(attempts, () =>
-      this.client.request(url, {
-        method: 'HEAD',
-        headers: { 'accept-encoding': 'identity' },
-        subject: this.#subject(file.path),
-        // the Hub's own answer has the headers; the store it leads to has others
-        stopAt: ({ headers }) => headers.has('x-linked-etag') || (headers.has('x-repo-commit') && headers.has('etag')),
-      }),
-    )
+    const response = await this.#head(file.path, commit)
     const { headers, status } = response
     const etag = plainEtag(headers.get('x-linked-etag') ?? headers.get('etag')) ?? file.oid
     if (!isEtag(etag)) throw this.#malformed(`no usable etag of '${file.path}'`)
     const header = headers.get('x-linked-size') ?? (status < 300 ? headers.get('content-length') : null)
     const size = header !== null && /^\d{1,15}$/.test(header) ? Number(header) : file.size
-    return { path: file.path, size, etag, url }
+    return { path: file.path, size, etag, url: this.#urlOf(file.path, commit) }
+  }
+
+  #urlOf(path: string, revision: string): string {
+    return `${this.#endpoint}/${this.id}/resolve/${encodeURIComponent(revision)}/${pathOf(path)}`
+  }
+
+  #head(path: string, revision: string): Promise<Response> {
+    return this.client.retrying(attempts, () =>
+      this.client.request(this.#urlOf(path, revision), {
+        method: 'HEAD',
+        headers: { 'accept-encoding': 'identity' },
+        subject: this.#subject(path),
+        // the Hub's own answer has the headers; the store it leads to has others
+        stopAt: ({ headers }) => headers.has('x-linked-etag') || (headers.has('x-repo-commit') && headers.has('etag')),
+      }),
+    )
   }
 
   #subject(file?: string): RequestSubject {

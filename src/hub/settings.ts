@@ -1,6 +1,6 @@
 // Where the Hub and its cache are and who we are there, by the variables that Hugging Face's libraries read.
 import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { type Environment, expandPath, hubCacheFolder, hubHome } from '../models/hub-cache.js'
 import { type Credentials, HubError } from './errors.js'
 
@@ -65,7 +65,7 @@ export function hubSettings(
   return {
     ...credentials,
     endpoint: endpointOf(env),
-    cache: given.cacheDir === undefined ? hubCacheFolder(env) : expandPath(given.cacheDir, env),
+    cache: resolve(given.cacheDir === undefined ? hubCacheFolder(env) : expandPath(given.cacheDir, env)),
     offline: isTrue(env.HF_HUB_OFFLINE || env.TRANSFORMERS_OFFLINE),
     symlinks: !isTrue(env.HF_HUB_DISABLE_SYMLINKS),
     responseTimeoutMs: seconds(env.HF_HUB_ETAG_TIMEOUT, 30_000),

@@ -393,6 +393,24 @@ describe('what cannot be had', () => {
     expect(await failure('org/name@v9')).toMatchObject({ code: 'revision_not_found' })
   })
 
+  it('from a server that knows files alone', async () => {
+    hub.filesOnly = true
+    const commit = hub.add('org/name', { ...checkpoint, 'config.json': '{"a":2}' }, { ref: 'refs/pr/2' })
+    expect(await ensure('org/name@refs/pr/2')).toMatchObject({ commit })
+    expect(await failure('org/none')).toMatchObject({ code: 'repository_not_found' })
+    expect(await failure('org/name@v9')).toMatchObject({ code: 'revision_not_found' })
+    hub.filesOnly = false
+    for (const [status, message] of [
+      [401, /private or gated.*HF_TOKEN/],
+      [403, /refused.*HF_TOKEN.*accept its terms/],
+    ] as const) {
+      hub.failWith = { status, times: 1 }
+      const error = await failure('org/name')
+      expect(error.code).toBe(status === 401 ? 'repository_not_found' : 'forbidden')
+      expect(error.message).toMatch(message)
+    }
+  })
+
   it('a token opens what is private or gated, from each of its places', async () => {
     await ensure('org/private', { token: validToken })
     await ensure('org/gated', { env: { ...env, HF_TOKEN: `${validToken}\n` } })

@@ -64,6 +64,8 @@ export class HubServer implements AsyncDisposable {
   pageSize = 1000
   /** Leaves out X-Error-Code, as some mirrors do. */
   errorCodes = true
+  /** Knows no revisions, only files, as some mirrors do. */
+  filesOnly = false
   /** Answers every request with this. */
   failWith: { status: number; times: number; headers?: Record<string, string> } | undefined
   endpoint = ''
@@ -168,6 +170,7 @@ export class HubServer implements AsyncDisposable {
     if (!repository) return
     const at = this.#atRevision(repository, `${rest ?? 'main'}/`)
     if (!at) return this.#refuse(response, 404, 'RevisionNotFound')
+    if (this.filesOnly && kind !== 'tree') return void response.writeHead(404).end()
     const files = [...repository.commits.get(at.commit)!]
     if (kind !== 'tree') {
       const siblings = files.map(([rfilename]) => ({ rfilename }))
