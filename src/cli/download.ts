@@ -1,6 +1,6 @@
 // `tfserve download ID…`: models of the Hub into the cache.
 import { parseArgs } from 'node:util'
-import { ensureModel } from '../hub/ensure-model.js'
+import { type EnsureOptions, ensureModel } from '../hub/ensure-model.js'
 import { HubError } from '../hub/errors.js'
 import { type ModelSpec, requireModelSpec } from '../hub/model-spec.js'
 import { isRevision } from '../models/hub-cache.js'
@@ -63,6 +63,59 @@ function specOf(typed: string, revision: string | undefined): ModelSpec {
   return revision === undefined || typed.includes('@') ? spec : { ...spec, revision }
 }
 
+/** A model as typed, and what that names. */
+export interface WantedModel {
+  typed: string
+  spec: ModelSpec
+}
+
+/**
+ * Has models in the cache, with progress on stderr; `onPath` gets each one's path. A signal ends it, a second one the process.
+ * Resolves with the exit code: 0, 1 when one could not be had, 130 when interrupted; the reasons have been printed.
+ */
+export async function fetchModels(
+  wanted: readonly WantedModel[],
+  settings: EnsureOptions,
+  onPath: (path: string) => void,
+): Promise<number> {
+  const stop = new AbortController()
+  const onSignal = (): void => {
+    if (stop.signal.aborted) process.exit(interrupted)
+    stop.abort()
+  }
+  const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
+  for (const signal of signals) process.on(signal, onSignal)
+  let failed = false
+  try {
+    for (const { typed, spec } of wanted) {
+      const bars = new DownloadBars(typed, process.stderr)
+      const failure = await ensureModel(spec, {
+        ...settings,
+        onProgress: bars.update,
+        onNotice: (message) => bars.notice(`tfserve: ${message}`),
+        signal: stop.signal,
+      }).then(
+        ({ path }) => {
+          bars.end()
+          onPath(path)
+        },
+        (error: unknown) => {
+          bars.end()
+          if (!(error instanceof HubError)) throw error
+          return error
+        },
+      )
+      if (!failure) continue
+      failed = true
+      process.stderr.write(`tfserve: ${wanted.length > 1 ? `${typed}: ` : ''}${failure.message}\n`)
+      if (failure.code === 'aborted') return interrupted
+    }
+    return failed ? 1 : 0
+  } finally {
+    for (const signal of signals) process.off(signal, onSignal)
+  }
+}
+
 /** Runs `tfserve download`. Resolves with the exit code; throws a UsageError. */
 export async function download(args: string[]): Promise<number> {
   const { values, positionals } = parse(args)
@@ -73,44 +126,12 @@ export async function download(args: string[]): Promise<number> {
   if (positionals.length === 0) throw new UsageError('Expected at least one id such as org/name. See tfserve download --help.')
   for (const name of ['cache-dir', 'token'] as const) if (values[name] === '') throw new UsageError(`Expected a value for --${name}.`)
   if (values.revision !== undefined && !isRevision(values.revision)) throw new UsageError(`'${values.revision}' is no revision.`)
-  const specs = positionals.map((typed) => ({ typed, spec: specOf(typed, values.revision) }))
-  const stop = new AbortController()
-  const onSignal = (): void => {
-    if (stop.signal.aborted) process.exit(interrupted)
-    stop.abort()
+  const wanted = positionals.map((typed) => ({ typed, spec: specOf(typed, values.revision) }))
+  const settings: EnsureOptions = {
+    token: values.token,
+    cacheDir: values['cache-dir'],
+    force: values['force-download'] === true,
+    include: values.include ?? [],
   }
-  const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
-  for (const signal of signals) process.on(signal, onSignal)
-  let failed = false
-  try {
-    for (const { typed, spec } of specs) {
-      const bars = new DownloadBars(typed, process.stderr)
-      const failure = await ensureModel(spec, {
-        onProgress: bars.update,
-        onNotice: (message) => bars.notice(`tfserve: ${message}`),
-        signal: stop.signal,
-        token: values.token,
-        cacheDir: values['cache-dir'],
-        force: values['force-download'] === true,
-        include: values.include ?? [],
-      }).then(
-        ({ path }) => {
-          bars.end()
-          process.stdout.write(`${path}\n`)
-        },
-        (error: unknown) => {
-          bars.end()
-          if (!(error instanceof HubError)) throw error
-          return error
-        },
-      )
-      if (!failure) continue
-      failed = true
-      process.stderr.write(`tfserve: ${specs.length > 1 ? `${typed}: ` : ''}${failure.message}\n`)
-      if (failure.code === 'aborted') return interrupted
-    }
-    return failed ? 1 : 0
-  } finally {
-    for (const signal of signals) process.off(signal, onSignal)
-  }
+  return fetchModels(wanted, settings, (path) => process.stdout.write(`${path}\n`))
 }

@@ -252,8 +252,8 @@ export function helpText(): string {
     '       tfserve download ID...     get models of the Hugging Face Hub into the cache',
     '       tfserve models             list the models in the cache',
     '',
-    'MODEL  A checkpoint directory, a .gguf file, or the id of a model in the Hugging Face cache',
-    '       (org/name, org/name@revision, org/name:file.gguf, org/name:Q4_K_M). Default: the small demo model of the package.',
+    'MODEL  A checkpoint directory, a .gguf file, or the id of a model of the Hugging Face Hub (org/name, org/name@revision,',
+    '       org/name:file.gguf, org/name:Q4_K_M), downloaded into the cache when it is not there. Default: the small demo model.',
   ]
   const entries = Object.entries(flags) as [FlagName, Flag][]
   for (const section of new Set(entries.map(([, flag]) => flag.section))) {

@@ -1,7 +1,9 @@
 // `tfserve [MODEL]`: resolves the model, starts its process and the HTTP server, ends both on a signal.
 import { defaultKvCacheMemory } from '../engine/memory.js'
 import type { EngineOptions, LogLevel, ModelInfo } from '../engine/types.js'
-import { ModelNotFoundError, type ResolvedModel, resolveModel } from '../models/resolve.js'
+import { HubError } from '../hub/errors.js'
+import { hubSettings } from '../hub/settings.js'
+import { ModelNotCachedError, ModelNotFoundError, type ResolvedModel, resolveModel } from '../models/resolve.js'
 import { SupervisedModel, WorkerStartError } from '../models/supervisor.js'
 import { type RunningServer, startServer } from '../server/server.js'
 import { ListenError } from '../server/transport/types.js'
@@ -55,6 +57,24 @@ function describe(info: ModelInfo): string {
   return `${info.architecture}, ${info.dtype} (${formatBytes(info.weightBytes)}), ${cache}, ${batch}, ${info.threads} threads, attention ${info.attentionKernel}`
 }
 
+/** The model's files, downloaded first where the Hub may have them; or the exit code, when the reason has been printed. */
+async function findModel(typed: string | undefined, log: Log): Promise<ResolvedModel | number> {
+  try {
+    try {
+      return await resolveModel(typed)
+    } catch (error) {
+      if (!(error instanceof ModelNotCachedError) || hubSettings().offline) throw error
+      const { fetchModels } = await import('./download.js')
+      const exitCode = await fetchModels([{ typed: typed ?? error.spec.id, spec: error.spec }], { preferCache: true }, () => undefined)
+      return exitCode === 0 ? await resolveModel(typed) : exitCode
+    }
+  } catch (error) {
+    if (!(error instanceof ModelNotFoundError || error instanceof HubError)) throw error
+    log.write('error', error.message)
+    return 1
+  }
+}
+
 class LoadFailure {
   constructor(readonly cause: unknown) {}
 }
@@ -76,14 +96,8 @@ function endSignal(): Promise<NodeJS.Signals> {
 /** Serves until a signal. Resolves with the exit code; throws a UsageError for options that do not fit together. */
 export async function serve({ model, values }: ServeArguments): Promise<number> {
   const log = new Log((values['log-level'] as LogLevel | undefined) ?? 'info')
-  let resolved: ResolvedModel
-  try {
-    resolved = await resolveModel(model)
-  } catch (error) {
-    if (!(error instanceof ModelNotFoundError)) throw error
-    log.write('error', error.message)
-    return 1
-  }
+  const resolved = await findModel(model, log)
+  if (typeof resolved === 'number') return resolved
   const id = (values['model-id'] as string | undefined) ?? resolved.id
   const stallTimeoutMs = ((values['stall-timeout'] as number | undefined) ?? 60) * 1000
   const supervised = new SupervisedModel(

@@ -25,6 +25,16 @@ export class ModelNotFoundError extends Error {
   override readonly name = 'ModelNotFoundError'
 }
 
+/** A model of the Hub, soundly named, that is not (or not wholly) in the cache: a download would bring it. */
+export class ModelNotCachedError extends ModelNotFoundError {
+  constructor(
+    message: string,
+    readonly spec: ModelSpec,
+  ) {
+    super(message)
+  }
+}
+
 // the same from src/models and dist/models
 const embeddedModel = fileURLToPath(new URL('../../models/tfserve-demo', import.meta.url))
 
@@ -72,7 +82,10 @@ function pickCached(spec: ModelSpec, paths: readonly string[], fetch: string): s
     if (!(error instanceof HubError)) throw error
     if (error.code !== 'file_not_found') throw new ModelNotFoundError(error.message)
     const wanted = spec.file === undefined ? `A GGUF file of the quantisation '${spec.tag}'` : `'${spec.file}'`
-    throw new ModelNotFoundError(`${wanted} of '${spec.id}@${spec.revision}' is not in the Hugging Face cache. Get it with: ${fetch}`)
+    throw new ModelNotCachedError(
+      `${wanted} of '${spec.id}@${spec.revision}' is not in the Hugging Face cache. Get it with: ${fetch}`,
+      spec,
+    )
   }
 }
 
@@ -81,15 +94,19 @@ async function resolveCached(typed: string, spec: ModelSpec, cache: string): Pro
   const fetch = `tfserve download ${typed}`
   const repository = await cachedRepository(cache, id)
   if (!repository) {
-    throw new ModelNotFoundError(
+    throw new ModelNotCachedError(
       `'${id}' is neither a path nor in the Hugging Face cache (${cache}). Get it with: ${fetch}; or set HF_HOME or HF_HUB_CACHE.`,
+      spec,
     )
   }
   const snapshot = await cachedSnapshot(repository, revision)
   if (!snapshot) {
     const refs = await cachedRefs(repository)
     const others = refs.length > 0 ? ` (there: ${refs.join(', ')})` : ''
-    throw new ModelNotFoundError(`Revision '${revision}' of '${id}' is not in the Hugging Face cache${others}. Get it with: ${fetch}`)
+    throw new ModelNotCachedError(
+      `Revision '${revision}' of '${id}' is not in the Hugging Face cache${others}. Get it with: ${fetch}`,
+      spec,
+    )
   }
   const files = await snapshotFiles(snapshot)
   const outside = files.find((each) => each.outside)

@@ -49,6 +49,36 @@ const partial = () => join(folder(), 'blobs', `${blob}.incomplete`)
 const received = () => (existsSync(partial()) ? statSync(partial()).size : 0)
 const slowly = () => ({ delayMs: 10, chunkBytes: 20_000 })
 
+describe('tfserve org/name', () => {
+  it('downloads a model that is not in the cache, serves it, and finds it there the next time', async () => {
+    const demo = fileURLToPath(new URL('../../models/tfserve-demo', import.meta.url))
+    const files = readdirSync(demo).map((name): [string, Buffer] => [name, readFileSync(join(demo, name))])
+    hub.add('org/demo', Object.fromEntries(files))
+    const requests: number[] = []
+    for (const attempt of ['from the Hub', 'from the cache']) {
+      const { child, output, ended } = start(['org/demo', '--port', '0', '--threads', '1'])
+      await eventually(() => output.stderr.includes('is served on') || child.exitCode !== null, 60_000)
+      const url = /is served on (http:\/\/\S+)/.exec(output.stderr)?.[1]
+      expect(url, `${attempt}: ${output.stderr}`).toBeDefined()
+      const { data } = (await (await fetch(`${url}/v1/models`)).json()) as { data: { id: string }[] }
+      expect(data[0]?.id).toBe('org/demo')
+      child.kill('SIGTERM')
+      expect((await ended).code).toBe(0)
+      requests.push(hub.bodies('model.safetensors').length)
+    }
+    expect(requests[0]).toBeGreaterThan(0)
+    expect(requests[1]).toBe(requests[0])
+  })
+
+  it('says why a model cannot be had', async () => {
+    const { code, stderr } = await run(['org/none', '--port', '0'])
+    expect(code).toBe(1)
+    expect(stderr).toMatch(/There is no repository/)
+    const offline = await run(['org/none', '--port', '0'], { HF_HUB_OFFLINE: '1' })
+    expect(offline).toMatchObject({ code: 1, stderr: expect.stringContaining('tfserve download org/none') as string })
+  })
+})
+
 describe('tfserve download', () => {
   it('prints where the model is, and plain lines where nobody can see a bar', async () => {
     const { code, stdout, stderr } = await run(['download', 'org/name'])
