@@ -1,6 +1,7 @@
 // Resolves what a request asks for and what the checkpoint's generation_config.json says into one set of sampling parameters.
 import { randomBytes } from 'node:crypto'
 import { type GenerationParams, RequestError } from './types.js'
+import { unsupportedFields } from './unsupported-fields.js'
 
 /** Sampling parameters with nothing left open: native/sampling/sampling_params.h. */
 export interface ResolvedSampling {
@@ -44,53 +45,6 @@ const defaultTopK = 50
 // `transformers serve` gives at least this many new tokens when a request names no limit
 const defaultMaxNewTokens = 1024
 
-/**
- * Fields of GenerationConfig that change what is generated and are not served, with the values that change nothing.
- * A request that sets one to another value is refused; a checkpoint that does is warned about once, when it loads.
- */
-const unsupportedFields: Readonly<Record<string, readonly unknown[]>> = {
-  num_beams: [1],
-  num_beam_groups: [1],
-  diversity_penalty: [0],
-  guidance_scale: [1],
-  penalty_alpha: [0],
-  dola_layers: [],
-  encoder_repetition_penalty: [1],
-  encoder_no_repeat_ngram_size: [0],
-  epsilon_cutoff: [0],
-  eta_cutoff: [0],
-  top_h: [],
-  exponential_decay_length_penalty: [],
-  suppress_tokens: [[]],
-  begin_suppress_tokens: [[]],
-  forced_bos_token_id: [],
-  forced_eos_token_id: [],
-  sequence_bias: [],
-  constraints: [],
-  force_words_ids: [],
-  watermarking_config: [],
-  num_return_sequences: [1],
-  prompt_lookup_num_tokens: [],
-  assistant_early_exit: [],
-  is_assistant: [false],
-  stop_strings: [],
-  max_time: [],
-  renormalize_logits: [false, true],
-  remove_invalid_values: [false, true],
-  token_healing: [false],
-  low_memory: [false],
-}
-
-const isNeutral = (name: string, value: unknown): boolean =>
-  value === null ||
-  value === undefined ||
-  (unsupportedFields[name] ?? []).some((neutral) => JSON.stringify(neutral) === JSON.stringify(value))
-
-/** Names in a generation_config that would change the output and are not supported. */
-export function unsupportedGenerationFields(config: Readonly<Record<string, unknown>>): string[] {
-  return Object.keys(config).filter((name) => name in unsupportedFields && !isNeutral(name, config[name]))
-}
-
 interface Bound {
   min?: number
   max?: number
@@ -100,7 +54,7 @@ interface Bound {
 
 const bounds: Readonly<Record<string, Bound>> = {
   temperature: { min: 0 },
-  top_k: { min: 0, integer: true },
+  top_k: { min: -1, integer: true },
   top_p: { above: 0, max: 1 },
   min_p: { min: 0, max: 1 },
   typical_p: { above: 0, max: 1 },
@@ -170,7 +124,7 @@ export function resolveSampling(
   context: GenerationContext,
 ): ResolvedSampling {
   if (requestConfig) {
-    const [field] = unsupportedGenerationFields(requestConfig)
+    const [field] = unsupportedFields(requestConfig)
     if (field)
       throw new RequestError('unsupported_parameter', `'${field}' is not supported in generation_config.`, `generation_config.${field}`)
   }
@@ -222,7 +176,8 @@ export function resolveSampling(
   return {
     doSample,
     temperature: temperature > 0 ? temperature : 1,
-    topK: Math.min(num('top_k') ?? defaultTopK, context.vocabSize),
+    // 0, and the -1 of other servers, switch it off
+    topK: Math.min(Math.max(num('top_k') ?? defaultTopK, 0), context.vocabSize),
     topP: num('top_p') ?? 1,
     minP: num('min_p') ?? 0,
     typicalP: num('typical_p') ?? 1,

@@ -5,7 +5,7 @@ import { basename, join, resolve } from 'node:path'
 import { ChatTemplates, type RenderOptions } from './chat-template.js'
 import { CheckpointError, readCheckpoint } from './checkpoint.js'
 import { DeltaRouter } from './delta-router.js'
-import { resolveSampling, unsupportedGenerationFields } from './generation-config.js'
+import { resolveSampling } from './generation-config.js'
 import { defaultKvCacheMemory } from './memory.js'
 import { nativeAddon, type NativeModel, type NativeModelInfo, type NativeSubmitError } from './native.js'
 import { openTokenizer, type Tokenizer } from './tokenizer.js'
@@ -23,6 +23,7 @@ import {
   type StartedGeneration,
   type TextModel,
 } from './types.js'
+import { unsupportedFields } from './unsupported-fields.js'
 
 const submitErrors: Record<NativeSubmitError, ErrorCode> = {
   queue_full: 'queue_full',
@@ -164,7 +165,7 @@ export class LoadedModel implements TextModel, AsyncDisposable {
     onProgress({ stage: 'engine' })
     router.attach(native)
     const text = checkpointText ?? ggufText(native, options)
-    const ignored = unsupportedGenerationFields(text.generationDefaults)
+    const ignored = unsupportedFields(text.generationDefaults)
     const warnings = [
       ...native.info.warnings,
       ...(ignored.length > 0 ? [`generation_config.json sets ${ignored.join(', ')}: not supported, without effect.`] : []),
@@ -259,7 +260,13 @@ export class LoadedModel implements TextModel, AsyncDisposable {
     const id = this.#nextId++
     const n = request.n ?? 1
     const generation = this.#router.open(id, n, prompt.length, onDelta)
-    const refused = this.#native.submit({ id, prompt, sampling, n, priority: request.priority ?? 0, cacheSalt: request.cacheSalt ?? '' })
+    let refused: ReturnType<NativeModel['submit']>
+    try {
+      refused = this.#native.submit({ id, prompt, sampling, n, priority: request.priority ?? 0, cacheSalt: request.cacheSalt ?? '' })
+    } catch (error) {
+      this.#router.drop(id)
+      throw new RequestError('invalid_request', error instanceof Error ? error.message : String(error))
+    }
     if (refused) {
       this.#router.drop(id)
       throw new RequestError(submitErrors[refused.error], refused.message, refused.error === 'queue_full' ? null : param)
@@ -269,11 +276,6 @@ export class LoadedModel implements TextModel, AsyncDisposable {
 
   stats(): Promise<EngineStats> {
     return Promise.resolve(this.#native.stats())
-  }
-
-  /** Generations that have not ended. */
-  get open(): number {
-    return this.#router.size
   }
 
   /** Aborts what still runs and gives all memory back. */

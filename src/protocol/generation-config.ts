@@ -1,50 +1,8 @@
 import { z } from 'zod'
+import { isUnsupportedField, unsupportedFields } from '../engine/unsupported-fields.js'
 import { ApiError } from './errors.js'
 import { issueError } from './issues.js'
 import { isObject, parseInnerJson } from './json.js'
-
-const isNull = (value: unknown) => value === null
-const isOff = (value: unknown) => value === null || value === false
-const isOneOf =
-  (...neutral: unknown[]) =>
-  (value: unknown) =>
-    value === null || neutral.includes(value)
-const isEmpty = (value: unknown) =>
-  value === null || (Array.isArray(value) && value.length === 0) || (isObject(value) && Object.keys(value).length === 0)
-
-/**
- * What transformers' GenerationConfig has and we do not do, each with the values that change nothing. Fields that only
- * steer how transformers computes (caches, compilation, return values, assistants) are in neither list: they are ignored.
- */
-const unsupported: Readonly<Record<string, (value: unknown) => boolean>> = {
-  num_beams: isOneOf(1),
-  num_beam_groups: isOneOf(1),
-  diversity_penalty: isOneOf(0),
-  guidance_scale: isOneOf(1),
-  penalty_alpha: isOneOf(0),
-  encoder_repetition_penalty: isOneOf(1),
-  encoder_no_repeat_ngram_size: isOneOf(0),
-  epsilon_cutoff: isOneOf(0),
-  eta_cutoff: isOneOf(0),
-  top_h: isNull,
-  force_words_ids: isEmpty,
-  constraints: isEmpty,
-  forced_bos_token_id: isNull,
-  forced_eos_token_id: isNull,
-  suppress_tokens: isEmpty,
-  begin_suppress_tokens: isEmpty,
-  sequence_bias: isEmpty,
-  exponential_decay_length_penalty: isNull,
-  watermarking_config: isNull,
-  token_healing: isOff,
-  renormalize_logits: isOff,
-  dola_layers: isNull,
-  prompt_lookup_num_tokens: isNull,
-  num_return_sequences: isOneOf(1),
-  max_time: isNull,
-  stop_strings: isEmpty,
-  length_penalty: isOneOf(1),
-}
 
 const instead: Readonly<Record<string, string>> = {
   num_return_sequences: ' Use `n`.',
@@ -54,19 +12,14 @@ const instead: Readonly<Record<string, string>> = {
 
 /** Throws unsupported_parameter for the first field that we do not do and that would change the result. */
 export function refuseUnsupported(fields: Record<string, unknown>, prefix = ''): void {
-  for (const name of Object.keys(fields)) {
-    const neutral = Object.hasOwn(unsupported, name) ? unsupported[name] : undefined
-    if (neutral && !neutral(fields[name])) {
-      throw new ApiError('unsupported_parameter', `\`${prefix}${name}\` is not supported.${instead[name] ?? ''}`, `${prefix}${name}`)
-    }
+  for (const name of unsupportedFields(fields)) {
+    throw new ApiError('unsupported_parameter', `\`${prefix}${name}\` is not supported.${instead[name] ?? ''}`, `${prefix}${name}`)
   }
 }
 
 /** The fields without those that we know to be neutral. */
 export function withoutNeutral(fields: Record<string, unknown>): Record<string, unknown> {
-  const kept: Record<string, unknown> = {}
-  for (const name of Object.keys(fields)) if (!Object.hasOwn(unsupported, name)) kept[name] = fields[name]
-  return kept
+  return Object.fromEntries(Object.entries(fields).filter(([name]) => !isUnsupportedField(name)))
 }
 
 const tokenId = z

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
-import { type GenerationContext, resolveSampling, unsupportedGenerationFields } from '../../src/engine/generation-config.js'
+import { type GenerationContext, resolveSampling } from '../../src/engine/generation-config.js'
 import { RequestError } from '../../src/engine/types.js'
+import { unsupportedFields } from '../../src/engine/unsupported-fields.js'
 
 const context: GenerationContext = { defaults: {}, eosTokenIds: [2], vocabSize: 100, maxModelLen: 4096, promptTokens: 10 }
 const sampled = { do_sample: true, temperature: 0.6, top_k: 20, top_p: 0.95, repetition_penalty: 1.1 }
@@ -91,7 +92,10 @@ describe('refusals name the field', () => {
       param: 'generation_config.guidance_scale',
     })
     expect(() => resolveSampling({}, { num_beams: 1, guidance_scale: 1, suppress_tokens: null, foo: 3 }, context)).not.toThrow()
-    expect(unsupportedGenerationFields({ num_beams: 2, use_cache: true })).toEqual(['num_beams'])
+    expect(unsupportedFields({ num_beams: 2, use_cache: true })).toEqual(['num_beams'])
+    // names that every object has are not in the table
+    expect(unsupportedFields({ toString: 1, constructor: 2, hasOwnProperty: 3, ['__proto__']: 4 })).toEqual([])
+    expect(resolveSampling({ top_k: -1 }, { toString: 1 }, context).topK).toBe(0)
   })
 })
 
