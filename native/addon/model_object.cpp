@@ -50,6 +50,7 @@ struct ModelObject::Handle {
     // process.exit() with a model still open: stop its thread while its functions still exist
     static void on_teardown(void* self) {
         auto* handle = static_cast<Handle*>(self);
+        if (handle->host && !handle->closing) handle->host->stop_engine();
         handle->host.reset();
         handle->wake.reset();
     }
@@ -90,20 +91,33 @@ class LoadWorker final : public Napi::AsyncProgressWorker<std::pair<double, doub
         if (count == 0 || steps == nullptr) return;
         Napi::HandleScope scope(Env());
         const Step& last = steps[count - 1];
-        on_progress_.Call({Napi::Number::New(Env(), last.first), Napi::Number::New(Env(), last.second)});
+        try {
+            on_progress_.Call({Napi::Number::New(Env(), last.first), Napi::Number::New(Env(), last.second)});
+        } catch (const Napi::Error& error) {
+            if (progress_error_.empty()) progress_error_ = error.Message();   // the load's promise tells it
+        }
     }
     void OnOK() override {
-        auto* data = Env().GetInstanceData<Napi::FunctionReference>();
-        Napi::Object object = data->New({});
-        ModelObject::Unwrap(object)->handle_ = std::move(handle_);
-        deferred_.Resolve(object);
+        settle([this] {
+            if (!progress_error_.empty()) {
+                deferred_.Reject(Napi::Error::New(Env(), progress_error_).Value());
+                return;
+            }
+            auto* data = Env().GetInstanceData<Napi::FunctionReference>();
+            Napi::Object object = data->New({});
+            ModelObject::Unwrap(object)->handle_ = std::move(handle_);
+            deferred_.Resolve(object);
+        });
     }
-    void OnError(const Napi::Error& error) override { deferred_.Reject(error.Value()); }
+    void OnError(const Napi::Error& error) override {
+        settle([&] { deferred_.Reject(error.Value()); });
+    }
 
     Napi::Promise::Deferred deferred_;
     ModelHostOptions options_;
     std::shared_ptr<ModelObject::Handle> handle_;
     Napi::FunctionReference on_progress_;
+    std::string progress_error_;
 };
 
 Napi::Function ModelObject::define(Napi::Env env) {
@@ -153,7 +167,9 @@ Napi::Value ModelObject::submit(const Napi::CallbackInfo& info) {
 Napi::Value ModelObject::abort(const Napi::CallbackInfo& info) {
     if (info.Length() < 1 || !info[0].IsNumber()) throw Napi::TypeError::New(info.Env(), "Expected abort(id).");
     const std::int64_t id = info[0].As<Napi::Number>().Int64Value();
-    if (id > 0) open_handle(info.Env()).host->engine().abort(static_cast<SequenceId>(id));
+    // closing aborts everything: an abort that comes later has nothing left to do
+    const bool open = handle_ && handle_->host && !handle_->closing;
+    if (open && id > 0) handle_->host->engine().abort(static_cast<SequenceId>(id));
     return info.Env().Undefined();
 }
 
@@ -197,6 +213,8 @@ Napi::Value ModelObject::close(const Napi::CallbackInfo& info) {
     return PromiseWorker<bool>::run(
         info.Env(),
         [handle = handle_] {
+            // a call that is under way may hold the host for a while; its engine must be still before the wake function goes
+            handle->host->stop_engine();
             handle->host.reset();
             return true;
         },

@@ -9,6 +9,16 @@
 
 namespace tfserve::addon {
 
+/// Runs what settles a promise. In an environment that is being torn down nothing can be called any more, and nobody waits.
+template <class Function>
+void settle(const Function& function) noexcept {
+    try {
+        function();
+    } catch (const Napi::Error&) {
+        return;
+    }
+}
+
 /// `work` runs on libuv's pool and may throw std::exception (the promise rejects with its text);
 /// `convert` makes the JavaScript value, on the JavaScript thread.
 template <class Result>
@@ -38,8 +48,12 @@ class PromiseWorker final : public Napi::AsyncWorker {
         }
         work_ = nullptr;
     }
-    void OnOK() override { deferred_.Resolve(convert_(Env(), *result_)); }
-    void OnError(const Napi::Error& error) override { deferred_.Reject(error.Value()); }
+    void OnOK() override {
+        settle([this] { deferred_.Resolve(convert_(Env(), *result_)); });
+    }
+    void OnError(const Napi::Error& error) override {
+        settle([&] { deferred_.Reject(error.Value()); });
+    }
 
     Napi::Promise::Deferred deferred_;
     Work work_;

@@ -45,6 +45,7 @@ BlockId BlockPool::evict(Worth worth) noexcept {
     const BlockId block = cached(worth).oldest;
     remove_cached(block);
     page(block).published = false;
+    page(block).valued = false;
     ++evictions_;
     if (on_evict_) on_evict_(block);
     return block;
@@ -54,7 +55,10 @@ void BlockPool::ref(BlockId block) noexcept {
     assert(contains(block));
     Page& p = page(block);
     assert(p.ref > 0 || p.published);
-    if (p.ref == 0) remove_cached(block);
+    if (p.ref == 0) {
+        remove_cached(block);
+        p.valued = true;
+    }
     ++p.ref;
 }
 
@@ -62,11 +66,13 @@ void BlockPool::unref(BlockId block, Worth worth) noexcept {
     assert(contains(block));
     Page& p = page(block);
     assert(p.ref > 0);
+    if (worth == Worth::kept) p.valued = true;
     if (--p.ref > 0) return;
     if (p.published) {
-        p.worth = worth;
+        p.worth = p.valued ? Worth::kept : Worth::abandoned;
         push_cached(block);
     } else {
+        p.valued = false;
         free_.push_back(block);
     }
 }

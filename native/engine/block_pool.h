@@ -36,15 +36,16 @@ class BlockPool {
 
     /// What an unreferenced page is worth.
     enum class Worth : std::uint8_t {
-        kept,       ///< its request ended: others may begin alike
-        abandoned,  ///< its request was given up: found for a while, but the first to go
+        kept,       ///< a request ended with it, or found it: others may begin alike
+        abandoned,  ///< only a request that was given up has held it: found for a while, but the first to go
     };
 
     /// A page with one reference, in the order above. kNoBlock when all are used.
     BlockId alloc() noexcept;
     /// One more reference to a used or cached page.
     void ref(BlockId block) noexcept;
-    /// One reference less. The last one makes the page cached when it is published, else free.
+    /// One reference less; `worth`: how the request that held it ended. The last one makes the page cached when it is
+    /// published, else free.
     void unref(BlockId block, Worth worth = Worth::kept) noexcept;
     /// Marks a used page as one that can be found by content.
     void publish(BlockId block) noexcept;
@@ -70,6 +71,7 @@ class BlockPool {
     struct Page {
         std::int32_t ref = 0;
         bool published = false;
+        bool valued = false;        // a request has ended with it, or found it cached
         Worth worth = Worth::kept;  // which list it is in while cached
         BlockId prev = kNoBlock;    // neighbours in the list of cached pages
         BlockId next = kNoBlock;

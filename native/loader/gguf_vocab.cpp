@@ -4,6 +4,8 @@
 #include <limits>
 #include <stdexcept>
 
+#include "loader/load_error.h"
+
 namespace tfserve {
 
 namespace {
@@ -45,6 +47,9 @@ GgufSpecialTokens gguf_special_tokens(const llama_vocab* vocab) {
 
 std::shared_ptr<const TokenTable> gguf_token_table(const llama_model* model) {
     const llama_vocab* vocab = llama_model_get_vocab(model);
+    if (!has_vocabulary(vocab)) {
+        throw LoadError(LoadError::Kind::unsupported, "The GGUF file brings no vocabulary: it has no text to generate.");
+    }
     const std::int32_t size = llama_vocab_n_tokens(vocab);
     std::vector<std::string> pieces(static_cast<std::size_t>(size));
     std::vector<bool> special(pieces.size());

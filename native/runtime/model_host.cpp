@@ -75,8 +75,8 @@ struct PoolSizes {
     std::int32_t blocks = 0, model_len = 0;
 };
 
-// As many pages as the memory holds, but no more than the sequences could ever use; at least one sequence of the
-// asked length must fit, else the length gives way (with a warning) unless it was asked for.
+// As many pages as the memory holds, but no more than the sequences could ever use. Where not even one sequence of full
+// length fits, the length gives way, with a warning.
 PoolSizes pool_sizes(const ModelHostOptions& options, std::int32_t context_length, std::int32_t max_num_seqs, std::uint64_t block_bytes,
                      std::vector<std::string>& warnings) {
     if (options.max_model_len > context_length) {
@@ -88,7 +88,8 @@ PoolSizes pool_sizes(const ModelHostOptions& options, std::int32_t context_lengt
     const std::int64_t block_size = options.block_size;
     const std::int64_t per_sequence = (sizes.model_len + block_size - 1) / block_size;
     const std::int64_t affordable = static_cast<std::int64_t>(
-        std::min<std::uint64_t>(options.kv_cache_memory / std::max<std::uint64_t>(block_bytes, 1), INT32_MAX / block_size));
+        std::min<std::uint64_t>(options.kv_cache_memory / std::max<std::uint64_t>(block_bytes, 1), (INT32_MAX - 256) / block_size));
+    if (sizes.model_len < 2) throw std::runtime_error("The context must hold two tokens at least: one of a prompt and one of an answer.");
     if (affordable < 2) {
         throw std::runtime_error("The KV cache's memory (" + megabytes(options.kv_cache_memory) + ") does not hold two pages of " +
                                  std::to_string(block_size) + " tokens: give more with --kv-cache-memory, or a smaller --block-size.");
@@ -196,7 +197,7 @@ std::unique_ptr<ModelHost> ModelHost::load(const ModelHostOptions& options, cons
         run.block_size = options.block_size;
         run.max_num_seqs = batch.seqs;
         run.max_batch_tokens = batch.tokens;
-        run.type_k = run.type_v = kv_type(options.kv_cache_dtype, options.dtype);
+        run.type_k = run.type_v = kv_type(options.kv_cache_dtype, model.dtype);
         run.n_threads = options.threads;
         const std::uint64_t block_bytes = kv_block_bytes(*impl->weights->get(), run);
         const PoolSizes pool = pool_sizes(options, model.context_length, batch.seqs, block_bytes, info.warnings);
@@ -227,6 +228,8 @@ std::unique_ptr<ModelHost> ModelHost::load(const ModelHostOptions& options, cons
 }
 
 const ModelHostInfo& ModelHost::info() const { return impl_->info; }
+
+void ModelHost::stop_engine() { impl_->engine.reset(); }
 
 Engine& ModelHost::engine() { return *impl_->engine; }
 

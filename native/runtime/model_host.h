@@ -81,6 +81,9 @@ class ModelHost {
     ModelHost(const ModelHost&) = delete;
     ModelHost& operator=(const ModelHost&) = delete;
 
+    /// Aborts everything and joins the engine's thread: `wake` is not called afterwards. engine() may not be used any more.
+    void stop_engine();
+
     const ModelHostInfo& info() const;
     Engine& engine();
     const TokenTable& tokens() const;

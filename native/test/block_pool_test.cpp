@@ -62,6 +62,24 @@ TEST(block_pool_takes_back_abandoned_pages_before_it_touches_new_ones) {
     CHECK_EQ(pool.check(), std::string());
 }
 
+TEST(block_pool_keeps_what_others_have_used_when_one_gives_up) {
+    BlockPool pool(4, {});
+    const BlockId ended = pool.alloc(), found = pool.alloc();
+    for (BlockId block : {ended, found}) pool.publish(block);
+    pool.unref(ended);
+    pool.ref(ended);  // a request that begins alike, and is given up
+    pool.unref(ended, BlockPool::Worth::abandoned);
+    pool.unref(found, BlockPool::Worth::abandoned);
+    pool.ref(found);  // the first was given up, the second found its page, and is given up too
+    pool.unref(found, BlockPool::Worth::abandoned);
+    for (int i = 0; i < 2; ++i) {
+        const BlockId fresh = pool.alloc();
+        CHECK(fresh != ended && fresh != found);
+    }
+    CHECK_EQ(pool.num_cached(), 2);
+    CHECK_EQ(pool.check(), std::string());
+}
+
 namespace {
 
 /// A list in order of release, searched from the start.
@@ -69,7 +87,7 @@ struct NaivePool {
     struct Page {
         int ref = 0;
         bool published = false;
-        bool abandoned = false, touched = false;
+        bool valued = false, touched = false;
         std::uint64_t released = 0;
     };
     std::vector<Page> pages;
@@ -78,7 +96,7 @@ struct NaivePool {
         return static_cast<int>(std::ranges::count_if(pages, [=](const Page& p) { return p.ref == 0 && p.published == published; }));
     }
     /// The class of page that goes first: used before, abandoned, never used, kept.
-    static int rank(const Page& p) { return p.published ? (p.abandoned ? 1 : 3) : (p.touched ? 0 : 2); }
+    static int rank(const Page& p) { return p.published ? (p.valued ? 3 : 1) : (p.touched ? 0 : 2); }
     /// What alloc() gives: a rank, and the page where the rank has an order.
     std::pair<int, BlockId> next() const {
         std::pair<int, BlockId> best{4, kNoBlock};
@@ -128,15 +146,18 @@ TEST(block_pool_equals_naive_over_random_steps) {
             const bool abandoned = random() % 3 == 0;
             pool.unref(block, abandoned ? BlockPool::Worth::abandoned : BlockPool::Worth::kept);
             auto& p = naive.pages[static_cast<std::size_t>(block)];
+            p.valued = p.valued || !abandoned;
             if (--p.ref == 0) {
                 p.released = ++naive.clock;
-                p.abandoned = abandoned;
+                if (!p.published) p.valued = false;
             }
         } else if (action < 9) {
             const BlockId block = pick([](const auto& p) { return p.ref > 0 || p.published; });
             if (block == kNoBlock) continue;
             pool.ref(block);
-            ++naive.pages[static_cast<std::size_t>(block)].ref;
+            auto& p = naive.pages[static_cast<std::size_t>(block)];
+            p.valued = p.valued || p.ref == 0;
+            ++p.ref;
         } else {
             const BlockId block = pick([](const auto& p) { return p.ref > 0; });
             if (block == kNoBlock) continue;

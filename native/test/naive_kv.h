@@ -51,7 +51,10 @@ class NaiveKv {
             std::vector<int> table(static_cast<std::size_t>(n), -1);
             for (int i = first_seen(g, n * bs_); i < n; ++i) table[static_cast<std::size_t>(i)] = find(g, tokens, i, salt);
             for (int p : table) {
-                if (p >= 0) ++groups_[g][static_cast<std::size_t>(p)].ref;
+                if (p < 0) continue;
+                Page& page = groups_[g][static_cast<std::size_t>(p)];
+                page.valued = page.valued || page.ref == 0;
+                ++page.ref;
             }
             e.tables.push_back(table);
         }
@@ -132,7 +135,7 @@ class NaiveKv {
     struct Page {
         int ref = 0;
         bool published = false;
-        bool abandoned = false;  // by the last one that held it
+        bool valued = false;     // found in the cache, or given back by a request that was not given up
         bool touched = false;    // has been used
         std::uint64_t released = 0;
         std::string salt;
@@ -161,14 +164,15 @@ class NaiveKv {
     }
     void unref(std::size_t g, int p, bool abandoned = false) {
         Page& page = groups_[g][static_cast<std::size_t>(p)];
+        page.valued = page.valued || !abandoned;
         if (--page.ref > 0) return;
         page.released = ++clock_;
-        page.abandoned = abandoned;
+        if (!page.published) page.valued = false;
     }
     /// Lower is handed out first; among cached pages the one released first.
     static std::pair<int, std::uint64_t> order(const Page& page) {
         if (!page.published) return {page.touched ? 0 : 2, 0};
-        return {page.abandoned ? 1 : 3, page.released};
+        return {page.valued ? 3 : 1, page.released};
     }
     int take(std::size_t g) {
         int best = -1;

@@ -50,7 +50,6 @@ PagedCache::PagedCache(const CacheParams& params, const llama_model& model, cons
       n_cells_(static_cast<uint32_t>(params.num_blocks) * static_cast<uint32_t>(params.block_size)),
       slots_(LLAMA_MAX_SEQ),
       plan_index_(LLAMA_MAX_SEQ, -1) {
-    v_cells[0] = {};  // upstream's cell bookkeeping costs memory for each cell and is not used here
     shape_.n_threads = params.n_threads;
     shape_.n_head = 0;
     for (const auto& layer : layers) {

@@ -32,9 +32,21 @@ const char* why_not_paged(const llama_hparams& hparams, bool v_trans, bool unifi
     return nullptr;
 }
 
+// Whether this thread is inside the constructor of a paged cache: its base class asks for its records there.
+thread_local bool t_making_paged_cache = false;
+
+struct MakingPagedCache {
+    MakingPagedCache() { t_making_paged_cache = true; }
+    ~MakingPagedCache() { t_making_paged_cache = false; }
+    MakingPagedCache(const MakingPagedCache&) = delete;
+    MakingPagedCache& operator=(const MakingPagedCache&) = delete;
+};
+
 }  // namespace
 
 ggml_backend_buffer_type_t tfserve_kv_buffer_type(ggml_backend_buffer_type_t buft) { return lazy_kv_buffer_type(buft); }
+
+uint32_t tfserve_kv_cell_records(uint32_t kv_size) { return t_making_paged_cache ? 0 : kv_size; }
 
 llama_kv_cache* tfserve_new_kv_cache(const llama_model& model, const llama_hparams& hparams, ggml_type type_k, ggml_type type_v,
                                      bool v_trans, bool offload, bool unified, uint32_t kv_size, uint32_t n_seq_max, uint32_t n_pad,
@@ -44,6 +56,7 @@ llama_kv_cache* tfserve_new_kv_cache(const llama_model& model, const llama_hpara
     if (const CacheParams* params = creation_params()) {
         const char* reason = why_not_paged(hparams, v_trans, unified, swa_type, mem_other);
         if (!reason) {
+            const MakingPagedCache scope;
             return std::make_unique<PagedCache>(*params, model, hparams, type_k, type_v, offload, n_seq_max, filter, reuse, share)
                 .release();
         }

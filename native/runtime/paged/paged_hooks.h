@@ -14,6 +14,9 @@ class llama_kv_cache_context;
 /// The memory that a cache's tensors of this buffer type shall lie in.
 ggml_backend_buffer_type_t tfserve_kv_buffer_type(ggml_backend_buffer_type_t buft);
 
+/// Cell records that a cache under construction needs: none for a paged one, whose bookkeeping is the engine's.
+uint32_t tfserve_kv_cell_records(uint32_t kv_size);
+
 /// Stands in for `new llama_kv_cache(...)` with the same arguments: a paged cache when the caller asked for one
 /// (tfserve::paged::CreationScope) and the model's graph allows it.
 llama_kv_cache* tfserve_new_kv_cache(const llama_model& model, const llama_hparams& hparams, ggml_type type_k, ggml_type type_v,
