@@ -38,7 +38,10 @@ const defaults = {
   closeTimeoutMs: 5000,
 }
 
-/** The model did not come up; the message is a sentence for the user. */
+// what clients hear: the process' own words name files of this machine
+const unavailable = "The model is not available: its process ended or failed to start. The server's log says why."
+
+/** The model did not come up; the message is a sentence for whoever started the server, not for its clients. */
 export class WorkerStartError extends Error {
   override readonly name = 'WorkerStartError'
 }
@@ -81,7 +84,6 @@ export class SupervisedModel implements ServedModel, AsyncDisposable {
   readonly #listeners = new Set<(state: ServedModelState) => void>()
   #phase: ServedModelState['phase'] = 'loading'
   #progress: LoadProgress | undefined
-  #reason: string | undefined
   #restarts = 0
   #worker: Worker | undefined
   #info: ModelInfo | undefined
@@ -111,9 +113,9 @@ export class SupervisedModel implements ServedModel, AsyncDisposable {
   start(): Promise<ModelInfo> {
     this.#started ??= new Promise((resolve, reject) => {
       if (!existsSync(this.#entry)) {
-        this.#reason = `The worker's script is missing: ${this.#entry}. Run npm run build:ts.`
+        this.#policy.giveUp(performance.now())
         this.#giveUp()
-        return reject(new WorkerStartError(this.#reason))
+        return reject(new WorkerStartError(`The worker's script is missing: ${this.#entry}. Run npm run build:ts.`))
       }
       const worker = this.#launch()
       worker.model.ready.then(resolve, () => undefined)
@@ -141,8 +143,7 @@ export class SupervisedModel implements ServedModel, AsyncDisposable {
     if (this.#phase === 'ready' && this.#worker) return Promise.resolve(this.#worker.model)
     if (this.#phase === 'closed') return Promise.reject(new RequestError('shutting_down', 'The server is shutting down.'))
     if (this.#phase === 'failed') {
-      if (!this.#policy.retry(performance.now()))
-        return Promise.reject(new RequestError('model_crashed', `The model is down: ${this.#reason}`))
+      if (!this.#policy.retry(performance.now())) return Promise.reject(new RequestError('model_crashed', unavailable))
       this.#restart(0)
     }
     const { loadWaitMs, maxLoadWaiters } = this.#settings
@@ -164,7 +165,7 @@ export class SupervisedModel implements ServedModel, AsyncDisposable {
       phase: this.#phase,
       restarts: this.#restarts,
       ...(this.#progress && { progress: this.#progress }),
-      ...(this.#reason !== undefined && { reason: this.#reason }),
+      ...(this.#phase === 'failed' && { reason: unavailable }),
       ...(residentBytes !== undefined && { residentBytes }),
     }
   }
@@ -251,7 +252,6 @@ export class SupervisedModel implements ServedModel, AsyncDisposable {
     if (this.#worker !== worker || this.#phase === 'closed') return
     this.#info = info
     this.#progress = undefined
-    this.#reason = undefined
     this.#monitor.watch(worker.model, true)
     this.#enter('ready')
     for (const { resolve, timer } of this.#waiters) {
@@ -276,7 +276,6 @@ export class SupervisedModel implements ServedModel, AsyncDisposable {
     this.#monitor.stop()
     if (this.#phase === 'closed') return
     this.#progress = undefined
-    this.#reason = reason
     if (this.#phase === 'loading') {
       this.#policy.giveUp(performance.now())
       return this.#giveUp()
@@ -292,7 +291,7 @@ export class SupervisedModel implements ServedModel, AsyncDisposable {
 
   #giveUp(): void {
     this.#enter('failed')
-    this.#rejectWaiters(new RequestError('model_crashed', `The model is down: ${this.#reason}`))
+    this.#rejectWaiters(new RequestError('model_crashed', unavailable))
   }
 
   #restart(delayMs: number): void {

@@ -1,4 +1,7 @@
+import { mkdtempSync, rmSync } from 'node:fs'
 import http from 'node:http'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import { SupervisedModel } from '../../src/models/supervisor.js'
@@ -68,6 +71,31 @@ describe('the server over a supervised worker', () => {
     expect(after.status).toBe(200)
     expect(JSON.parse(after.text)).toMatchObject({ choices: [{ message: { content: '0 1 2 ' } }] })
     expect((await request(port, 'GET', '/health')).status).toBe(200)
+  })
+
+  it('a model that does not come back: clients are told, but not of the files of this machine', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'tfserve-'))
+    try {
+      model = new SupervisedModel(
+        { id: 'scripted', revision: 'main', created: 1 },
+        { path: `once ${join(folder, 'seen')}` },
+        { workerEntry, restart: { firstDelayMs: 10, maxRestarts: 1 } },
+      )
+      await model.start()
+      server = await startServer({ host: '127.0.0.1', port: 0, model, transport: 'node' })
+      const { port } = server
+      process.kill(model.pid!, 'SIGKILL')
+      await vi.waitFor(() => expect(model!.state().phase).toBe('failed'), 10_000)
+      const answer = await request(port, 'POST', path, chat('count 3'))
+      expect(answer.status).toBe(503)
+      const load = await request(port, 'POST', '/load_model', JSON.stringify({ model: 'scripted' }))
+      for (const text of [answer.text, load.text]) {
+        expect(text).toContain('The model is not available')
+        expect(text).not.toContain(folder)
+      }
+    } finally {
+      rmSync(folder, { recursive: true })
+    }
   })
 
   it('clients that leave leave nothing behind in the worker', async () => {

@@ -10,6 +10,7 @@ import { SupervisedModel, type SupervisorSettings, WorkerStartError } from '../.
 const workerEntry = fileURLToPath(new URL('../support/scripted-worker.mjs', import.meta.url))
 const ask = (text: string, more: Partial<GenerateRequest> = {}): GenerateRequest => ({ input: { kind: 'text', text }, params: {}, ...more })
 const name = { id: 'scripted', revision: 'main', created: 1 }
+const unavailable = "The model is not available: its process ended or failed to start. The server's log says why."
 const quick = { firstDelayMs: 10, maxDelayMs: 50 }
 
 const open: SupervisedModel[] = []
@@ -86,7 +87,7 @@ describe('a supervised worker', () => {
   it("a load that fails is told in the worker's own sentence and not tried again by itself", async () => {
     const model = supervise('fail')
     await expect(model.start()).rejects.toEqual(new WorkerStartError('There is no such model.'))
-    expect(model.state()).toMatchObject({ phase: 'failed', reason: 'There is no such model.', restarts: 0 })
+    expect(model.state()).toMatchObject({ phase: 'failed', reason: unavailable, restarts: 0 })
     const gone = supervise('exit')
     await expect(gone.start()).rejects.toThrow("The model's process ended with exit code 7.")
     const missing = supervise('ok', { workerEntry: '/nonexistent/worker.js' })
@@ -136,20 +137,23 @@ describe('a supervised worker', () => {
     }
     await vi.waitFor(() => expect(model.state().phase).toBe('failed'))
     expect(model.state().restarts).toBe(3)
-    await expect(model.get()).rejects.toMatchObject({ code: 'model_crashed', message: expect.stringContaining('SIGKILL') })
+    await expect(model.get()).rejects.toMatchObject({ code: 'model_crashed', message: unavailable })
     await new Promise((resolve) => setTimeout(resolve, 350))
     expect(await text(model, ask('count 2'))).toBe('0 1 ')
     expect(model.state()).toMatchObject({ phase: 'ready', restarts: 4 })
   })
 
-  it('a reload that fails counts as a death', async () => {
+  it('a reload that fails counts as a death, and why is told to the log only', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'tfserve-'))
     folders.push(folder)
-    const model = supervise(`once ${join(folder, 'seen')}`, { restart: { maxRestarts: 2 } })
+    const log = vi.fn()
+    const model = supervise(`once ${join(folder, 'seen')}`, { restart: { maxRestarts: 2 }, log })
     await model.start()
     process.kill(model.pid!, 'SIGKILL')
     await vi.waitFor(() => expect(model.state().phase).toBe('failed'), 10_000)
-    expect(model.state()).toMatchObject({ restarts: 2, reason: 'The file is there.' })
+    expect(model.state()).toMatchObject({ restarts: 2, reason: unavailable })
+    await expect(model.get()).rejects.toMatchObject({ code: 'model_crashed', message: unavailable })
+    expect(log).toHaveBeenCalledWith('error', expect.stringContaining(`'${join(folder, 'seen')}' is there.`))
     expect(existsSync(join(folder, 'seen'))).toBe(true)
   })
 

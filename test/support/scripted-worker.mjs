@@ -14,7 +14,7 @@ runWorkerProcess(
     if (verb === 'exit') process.exit(7)
     if (verb === 'slow') await sleep(Number(argument))
     if (verb === 'once') {
-      if (existsSync(argument)) throw new Error('The file is there.')
+      if (existsSync(argument)) throw new Error(`'${argument}' is there.`)
       writeFileSync(argument, '')
     }
     onProgress({ stage: 'weights', current: 1, total: 1 })
