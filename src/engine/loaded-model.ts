@@ -216,7 +216,7 @@ export class LoadedModel implements TextModel, AsyncDisposable {
   #checkLength(text: string, param: string): void {
     const { maxModelLen } = this.info
     const tokensAtLeast = Math.floor(text.length / (this.#native.info.longestToken * normalisationSlack))
-    if (tokensAtLeast < maxModelLen) return
+    if (!(tokensAtLeast >= maxModelLen)) return
     throw new RequestError(
       'context_length_exceeded',
       `The prompt has ${text.length} characters, far more than the ${maxModelLen} tokens of the model's context can hold. Shorten the ${param}.`,
