@@ -58,6 +58,22 @@ interface Worker {
   readonly ended: Promise<string>
 }
 
+/** Throws a WorkerStartError where there is not even a process that could tell what is wrong. */
+function spawnWorker(entry: string): { child: ChildProcess; channel: Duplex } {
+  const notStarted = (why: string): WorkerStartError => new WorkerStartError(`The model's process could not be started: ${why}.`)
+  let child: ChildProcess
+  try {
+    child = spawn(process.execPath, [entry], { stdio: ['ignore', 'inherit', 'inherit', 'pipe'], windowsHide: true })
+  } catch (error) {
+    throw notStarted(error instanceof Error ? error.message : String(error))
+  }
+  // the types do not know that Node makes no pipes when file descriptors run out; an 'error' event is all that follows
+  const channel = (child.stdio as typeof child.stdio | undefined)?.[3]
+  if (channel) return { child, channel: channel as Duplex }
+  child.once('error', () => undefined)
+  throw notStarted('there are too many open files')
+}
+
 interface Waiter {
   readonly resolve: (model: TextModel) => void
   readonly reject: (error: RequestError) => void
@@ -117,7 +133,14 @@ export class SupervisedModel implements ServedModel, AsyncDisposable {
         this.#giveUp()
         return reject(new WorkerStartError(`The worker's script is missing: ${this.#entry}. Run npm run build:ts.`))
       }
-      const worker = this.#launch()
+      let worker: Worker
+      try {
+        worker = this.#launch()
+      } catch (error) {
+        if (!(error instanceof WorkerStartError)) throw error
+        this.#onDown(error.message)
+        return reject(error)
+      }
       worker.model.ready.then(resolve, () => undefined)
       void worker.ended.then((reason) => reject(new WorkerStartError(reason)))
     })
@@ -214,11 +237,12 @@ export class SupervisedModel implements ServedModel, AsyncDisposable {
     clearTimeout(timer)
   }
 
+  /** Throws a WorkerStartError. */
   #launch(): Worker {
-    const child = spawn(process.execPath, [this.#entry], { stdio: ['ignore', 'inherit', 'inherit', 'pipe'], windowsHide: true })
+    const { child, channel } = spawnWorker(this.#entry)
     let words: string | undefined
     let worker: Worker | undefined
-    const model = new WorkerModel(child.stdio[3] as Duplex, this.options, {
+    const model = new WorkerModel(channel, this.options, {
       onProgress: (progress) => this.#onProgress(progress),
       onLog: (level, message) => this.#log(level, message),
       onEnd: (message) => {
@@ -276,6 +300,11 @@ export class SupervisedModel implements ServedModel, AsyncDisposable {
     this.#monitor.stop()
     if (this.#phase === 'closed') return
     this.#progress = undefined
+    this.#onDown(reason)
+  }
+
+  // there is no worker: try again, or stay down
+  #onDown(reason: string): void {
     if (this.#phase === 'loading') {
       this.#policy.giveUp(performance.now())
       return this.#giveUp()
@@ -298,7 +327,12 @@ export class SupervisedModel implements ServedModel, AsyncDisposable {
     this.#enter('restarting')
     this.#restartTimer = setTimeout(() => {
       this.#restarts++
-      this.#launch()
+      try {
+        this.#launch()
+      } catch (error) {
+        if (!(error instanceof WorkerStartError)) throw error
+        return this.#onDown(error.message)
+      }
       this.#changed()
     }, delayMs)
   }

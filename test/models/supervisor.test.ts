@@ -199,6 +199,38 @@ describe('a supervised worker', () => {
     expect(alive(pid)).toBe(false)
   })
 
+  it.skipIf(process.platform === 'win32')('out of file descriptors, a restart is a failed one like any other', async () => {
+    const script = `
+      import { closeSync, openSync } from 'node:fs'
+      import { setTimeout as sleep } from 'node:timers/promises'
+      import { SupervisedModel } from ${JSON.stringify(new URL('../../dist/models/supervisor.js', import.meta.url).href)}
+      const model = new SupervisedModel(${JSON.stringify(name)}, { path: 'ok' }, {
+        workerEntry: ${JSON.stringify(workerEntry)},
+        restart: { firstDelayMs: 200, maxDelayMs: 200, maxRestarts: 50 },
+        log: (level, message) => level === 'error' && process.stderr.write(message + '\\n'),
+      })
+      await model.start()
+      const files = []
+      try {
+        for (;;) files.push(openSync('/dev/null'))
+      } catch {}
+      process.kill(model.pid, 'SIGKILL')
+      while (model.state().restarts < 2) await sleep(5)
+      const scarce = model.health().reason
+      for (const file of files) closeSync(file)
+      await model.get()
+      console.log(scarce, model.state().phase)
+      await model.close()`
+    const node = [process.execPath, '--input-type=module', '-e', script]
+    const front = spawn('sh', ['-c', 'ulimit -n 64; exec "$@"', 'sh', ...node], { stdio: ['ignore', 'pipe', 'pipe'] })
+    let [out, errors] = ['', '']
+    front.stdout.on('data', (data: Buffer) => (out += data.toString()))
+    front.stderr.on('data', (data: Buffer) => (errors += data.toString()))
+    const code = await new Promise((resolve) => front.once('close', resolve))
+    expect(errors).toContain("The model's process could not be started: there are too many open files.")
+    expect({ code, out }).toEqual({ code: 0, out: 'crashed ready\n' })
+  })
+
   it.skipIf(process.platform === 'win32')('a worker ignores the terminal and ends with its front', async () => {
     const script = `
       import { spawn } from 'node:child_process'
