@@ -217,6 +217,19 @@ export interface ServeArguments {
   values: Partial<Record<FlagName, unknown>>
 }
 
+/** `--name -1` as `--name=-1`, since parseArgs takes a value that begins with a dash for another flag. */
+function joinNegativeNumbers(args: readonly string[]): string[] {
+  const joined: string[] = []
+  for (const [i, arg] of args.entries()) {
+    if (arg === '--') return [...joined, ...args.slice(i)]
+    const flag = /^--([a-z-]+)$/.exec(joined.at(-1) ?? '')?.[1]
+    const takesValue = flag !== undefined && Object.hasOwn(flags, flag) && 'value' in flags[flag as FlagName]
+    if (takesValue && /^-[.\d]/.test(arg)) joined.push(`${joined.pop()}=${arg}`)
+    else joined.push(arg)
+  }
+  return joined
+}
+
 /** Parses what follows `tfserve`. Throws a UsageError. */
 export function parseServeArguments(args: string[]): ServeArguments {
   const options: Record<string, { type: 'string' | 'boolean'; short?: string }> = {
@@ -226,7 +239,7 @@ export function parseServeArguments(args: string[]): ServeArguments {
   for (const [name, flag] of Object.entries(flags) as [FlagName, Flag][]) options[name] = { type: flag.value ? 'string' : 'boolean' }
   let parsed: { values: Record<string, unknown>; positionals: string[] }
   try {
-    parsed = parseArgs({ args, options, allowPositionals: true, allowNegative: true, strict: true })
+    parsed = parseArgs({ args: joinNegativeNumbers(args), options, allowPositionals: true, allowNegative: true, strict: true })
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error)
     const unknown = /^Unknown option '([^']+)'/.exec(message)

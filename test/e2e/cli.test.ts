@@ -2,6 +2,7 @@
 import { createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import { expect, test } from 'vitest'
+import { parseServeArguments, UsageError } from '../../src/cli/options.js'
 import { runCommand } from '../support/cli.js'
 
 const oneSentence = (stderr: string) => {
@@ -15,6 +16,8 @@ test.each([
   [['--port', 'abc'], '--port'],
   [['--port', '70000'], '--port'],
   [['--port'], '--port'],
+  [['--port', '-1'], "an integer from 0 to 65535 for --port but received '-1'"],
+  [['--model-timeout', '-2'], "an integer from -1 to 2147483647 for --model-timeout but received '-2'"],
   [['--max-batch-tokens', '0'], '--max-batch-tokens'],
   [['--max-batch-tokens', '1.5'], '--max-batch-tokens'],
   [['--max-num-seqs', '257'], '--max-num-seqs'],
@@ -40,6 +43,18 @@ test('--help names every option of the table, and nothing hidden', async () => {
   for (const flag of ['--port', '--dtype', 'continuous-batching', '--kv-cache-memory', '--max-batch-tokens', '--max-model-len'])
     expect(stdout).toContain(flag)
   expect(stdout).not.toContain('stand-in')
+})
+
+test.each([
+  ['--model-timeout', '-1', '--port', '0'],
+  ['--port', '0', '--model-timeout=-1'],
+])('a negative number is a value: %s %s %s', (...args) => {
+  expect(parseServeArguments(args).values).toEqual({ 'model-timeout': -1, port: 0 })
+})
+
+test('what follows -- is no flag', () => {
+  expect(parseServeArguments(['--', '--port']).model).toBe('--port')
+  expect(() => parseServeArguments(['--port', '--', '-1'])).toThrow(UsageError)
 })
 
 test('--version prints the version', async () => {
