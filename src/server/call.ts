@@ -23,14 +23,17 @@ export class Call {
     this.#common = { 'x-request-id': this.requestId, ...(context.options.enableCors ? corsHeaders(exchange) : {}) }
   }
 
-  /** The JSON body's bytes; rejects with an ApiError where it is too large or is not said to be JSON. First turn only. */
-  async readJsonBody(): Promise<Uint8Array> {
+  /**
+   * What `read` makes of the JSON body's bytes; rejects with an ApiError where the body is too large or is not said to be JSON.
+   * First turn only.
+   */
+  async readJsonBody<T>(read: (body: Uint8Array) => T | Promise<T>): Promise<T> {
     // without this check any web page could send a request that needs no preflight
     const type = (this.exchange.header('content-type') ?? '').split(';')[0]?.trim().toLowerCase() ?? ''
     if (type !== 'application/json' && !type.endsWith('+json')) throw new ApiError('unsupported_media_type')
     const limit = this.context.options.bodyLimit
     try {
-      return await this.exchange.readBody(limit)
+      return await this.exchange.readBody(limit, read)
     } catch (error) {
       if (!(error instanceof BodyTooLargeError)) throw error
       if (error.scope === 'server') throw new ApiError('server_busy')

@@ -27,7 +27,7 @@ class KeptExchange implements HttpExchange {
   #writable: () => void = () => undefined
   #aborted: () => void = () => undefined
   header = () => undefined
-  readBody = () => Promise.resolve(new Uint8Array())
+  readBody = async <T>(_limit: number, read: (body: Uint8Array) => T | Promise<T>) => read(new Uint8Array())
   onAborted(listener: () => void) {
     this.#aborted = listener
   }

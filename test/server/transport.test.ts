@@ -28,13 +28,8 @@ async function raw(port: number, bytes: string, enough: (text: string) => boolea
 const echo: ExchangeHandler = (exchange) => {
   const { method, path, query } = exchange
   const header = exchange.header('x-test') ?? null
-  exchange.readBody(limit).then(
-    (body) =>
-      exchange.send(
-        200,
-        { 'content-type': 'application/json' },
-        JSON.stringify({ method, path, query, header, body: Buffer.from(body).toString() }),
-      ),
+  exchange.readBody(limit, (body) => Buffer.from(body).toString()).then(
+    (body) => exchange.send(200, { 'content-type': 'application/json' }, JSON.stringify({ method, path, query, header, body })),
     (error: unknown) => exchange.send(error instanceof BodyTooLargeError ? 413 : 500, {}, String(error)),
   )
 }
@@ -100,6 +95,29 @@ describe.each(transports)('the transport %s', (kind) => {
     expect((await request(transport.port, 'POST', '/', 'x'.repeat(1000))).status).toBe(413)
     first.destroy()
     await sleep(50)
+    expect((await request(transport.port, 'POST', '/', 'x'.repeat(1000))).status).toBe(200)
+  })
+
+  test('a body counts in the budget until it has been read', async () => {
+    let finish: () => void = () => undefined
+    const reading = new Promise<void>((resolve) => (finish = resolve))
+    let begun = false
+    const readSlowly: ExchangeHandler = (exchange) => {
+      const read = async () => {
+        begun = true
+        await reading
+      }
+      exchange.readBody(limit, read).then(
+        () => exchange.send(200, {}, ''),
+        () => exchange.send(413, {}, ''),
+      )
+    }
+    await using transport = await opened(kind, readSlowly, 1500)
+    const first = request(transport.port, 'POST', '/', 'x'.repeat(1000))
+    await until(() => begun, 'the first body is read')
+    expect((await request(transport.port, 'POST', '/', 'x'.repeat(1000))).status).toBe(413)
+    finish()
+    expect((await first).status).toBe(200)
     expect((await request(transport.port, 'POST', '/', 'x'.repeat(1000))).status).toBe(200)
   })
 

@@ -11,7 +11,7 @@ export async function chatCompletions(call: Call): Promise<void> {
   const { context } = call
   let request: ChatRequest
   try {
-    request = await context.parser.parseChat(await call.readJsonBody())
+    request = await call.readJsonBody((body) => context.parser.parseChat(body))
     requireModel(request.model, { ...context.model.info(), aliases: context.model.aliases })
   } catch (error) {
     context.metrics.requests.add(1, error instanceof ClientGoneError ? 'client_gone' : 'refused')

@@ -28,7 +28,7 @@ function stateEvent(name: string, state: ServedModelState, waited: boolean): { t
 
 /** POST /load_model: events until the served model is ready. `transformers chat` calls it before the first turn. */
 export async function loadModel(call: Call): Promise<void> {
-  const asked = parseLoadModelBody(await call.readJsonBody())
+  const asked = await call.readJsonBody(parseLoadModelBody)
   const { model } = call.context
   const { exchange } = call
   const info = model.info()

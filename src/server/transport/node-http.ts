@@ -38,13 +38,13 @@ class NodeExchange implements HttpExchange {
     return Array.isArray(value) ? value.join(', ') : value
   }
 
-  readBody(limit: number): Promise<Uint8Array> {
+  readBody<T>(limit: number, read: (body: Uint8Array) => T | Promise<T>): Promise<T> {
     const collector = new BodyCollector(limit, this.budget, this.request.headers['content-length'])
     this.#collector = collector
     this.request.on('data', (chunk: Buffer) => collector.add(chunk))
     this.request.on('end', () => collector.finish())
     this.request.on('error', () => collector.abort())
-    return collector.body
+    return collector.use(read)
   }
 
   onAborted(listener: () => void): void {

@@ -31,11 +31,13 @@ export interface HttpExchange {
   /** @param name lower case */
   header(name: string): string | undefined
   /**
-   * The whole body. Must be called in the handler's first turn; rejects with BodyTooLargeError (the rest is then read and
-   * dropped, so that the client gets to see the answer) or ClientGoneError.
+   * Reads the whole body; resolves with what `read` made of it. Must be called in the handler's first turn, and once; rejects
+   * with BodyTooLargeError (the rest is then read and dropped, so that the client gets to see the answer), ClientGoneError or
+   * what `read` threw.
    * @param limit bytes
+   * @param read gets the body, its to keep; the body counts among those under way until this has ended
    */
-  readBody(limit: number): Promise<Uint8Array>
+  readBody<T>(limit: number, read: (body: Uint8Array) => T | Promise<T>): Promise<T>
   /** Called at most once, when the client leaves before the answer is complete. */
   onAborted(listener: () => void): void
   /** A whole answer. For HEAD the body is left out and its length kept. Does nothing once closed. */
@@ -59,7 +61,7 @@ export interface TransportOptions {
   addresses: readonly string[]
   /** 0: any free port, the same for all addresses. */
   port: number
-  /** Bytes of all bodies under way. */
+  /** Bytes of all bodies under way: received in part, or whole and not read yet. */
   bodyBudget: number
   handler: ExchangeHandler
 }

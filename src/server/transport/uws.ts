@@ -40,15 +40,14 @@ class UwsExchange implements HttpExchange {
     return this.#headers.get(name)
   }
 
-  readBody(limit: number): Promise<Uint8Array> {
+  readBody<T>(limit: number, read: (body: Uint8Array) => T | Promise<T>): Promise<T> {
     const collector = new BodyCollector(limit, this.budget, this.#headers.get('content-length'))
     this.#collector = collector
     this.response.onData((chunk, isLast) => {
-      // the buffer is uWebSockets' own and is valid only during this call
-      if (chunk.byteLength > 0) collector.add(new Uint8Array(chunk.slice(0)))
+      if (chunk.byteLength > 0) collector.add(new Uint8Array(chunk))
       if (isLast) collector.finish()
     })
-    return collector.body
+    return collector.use(read)
   }
 
   onAborted(listener: () => void): void {
