@@ -2,7 +2,7 @@
 import type { WorkerModel } from './worker-model.js'
 
 export interface StallLimits {
-  /** Work is open and no step ends for this long: stalled. */
+  /** Accepted work is open and no step ends for this long: stalled. */
   stallTimeoutMs: number
   /** No heartbeat for this long: the process is stuck. */
   heartbeatTimeoutMs: number
@@ -54,12 +54,13 @@ export class StallMonitor {
     // a machine that slept, or a front that was busy, has not listened in the meantime: that is nobody's silence
     const elapsed = Math.min(now - this.#lastTick, 2 * intervalMs)
     this.#lastTick = now
-    const { heartbeats, frames, engineSteps, active } = model.activity
+    const { heartbeats, stepFrames, engineSteps, active } = model.activity
     const silent = heartbeats === this.#heartbeats
     this.#heartbeats = heartbeats
     this.#silentMs = silent ? this.#silentMs + elapsed : 0
 
-    const progress = frames + engineSteps
+    // steps alone: acceptances and refusals need no engine, and a prompt that is still being made is none of its work
+    const progress = stepFrames + engineSteps
     // a paused reader's generation may be open here and long finished there: the worker knows, unless it is silent
     const working = silent ? model.open > 0 : active > 0
     this.#idleMs = working && progress === this.#progress ? this.#idleMs + elapsed : 0

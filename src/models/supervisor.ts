@@ -193,7 +193,7 @@ export class SupervisedModel implements ServedModel, AsyncDisposable {
     }
   }
 
-  /** Reasons: 'loading', 'crashed' (until it is back), 'stalled', 'shutting_down'. */
+  /** Reasons: 'loading', 'cb_worker_dead' (its name in transformers serve; until it is back), 'stalled', 'shutting_down'. */
   health(): { ok: boolean; reason?: string } {
     switch (this.#phase) {
       case 'ready':
@@ -202,7 +202,7 @@ export class SupervisedModel implements ServedModel, AsyncDisposable {
         return { ok: false, reason: 'loading' }
       case 'restarting':
       case 'failed':
-        return { ok: false, reason: 'crashed' }
+        return { ok: false, reason: 'cb_worker_dead' }
       case 'closed':
         return { ok: false, reason: 'shutting_down' }
     }

@@ -32,13 +32,13 @@ export interface WorkerModelEvents {
 
 /** What the worker tells of itself between the frames. */
 export interface WorkerActivity {
-  /** Counts frames that show progress of generations: steps, acceptances, refusals. */
-  readonly frames: number
+  /** Counts frames that bring deltas: what an engine gives that works. */
+  readonly stepFrames: number
   /** Counts heartbeats. */
   readonly heartbeats: number
   /** As of the last heartbeat. */
   readonly engineSteps: number
-  /** Generations the worker works on, as of the last heartbeat. */
+  /** Accepted generations that the engine has not ended, as of the last heartbeat. */
   readonly active: number
   readonly residentBytes: number | undefined
 }
@@ -175,7 +175,7 @@ export class WorkerModel implements TextModel {
       this.#channel.send({ type: 'abort', id: generation.id })
     },
   }
-  readonly #activity = { frames: 0, heartbeats: 0, engineSteps: 0, active: 0, residentBytes: undefined as number | undefined }
+  readonly #activity = { stepFrames: 0, heartbeats: 0, engineSteps: 0, active: 0, residentBytes: undefined as number | undefined }
   #resolveReady!: (info: ModelInfo) => void
   #rejectReady!: (error: Error) => void
   #info: ModelInfo | undefined
@@ -285,7 +285,6 @@ export class WorkerModel implements TextModel {
       case 'accepted':
         return this.#accepted(message.id, message.promptTokens)
       case 'rejected': {
-        this.#activity.frames++
         const submitted = this.#submitted.get(message.id)
         this.#submitted.delete(message.id)
         return submitted?.reject(new RequestError(message.code, message.message, message.param))
@@ -313,7 +312,6 @@ export class WorkerModel implements TextModel {
   }
 
   #accepted(id: number, promptTokens: number): void {
-    this.#activity.frames++
     const submitted = this.#submitted.get(id)
     if (!submitted) return
     this.#submitted.delete(id)
@@ -323,7 +321,7 @@ export class WorkerModel implements TextModel {
   }
 
   #step(rows: StepRow[]): void {
-    this.#activity.frames++
+    this.#activity.stepFrames++
     for (const { id, delta } of rows) this.#generations.get(id)?.receive(delta)
   }
 

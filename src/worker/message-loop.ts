@@ -230,7 +230,9 @@ export class MessageLoop {
     this.#outbox.expire()
     // a front that does not read needs none
     if (this.#channel.unsentBytes === 0) {
-      this.#channel.send({ type: 'heartbeat', steps: this.#steps, active: this.#running.size, residentBytes: process.memoryUsage.rss() })
+      let active = 0
+      for (const { generation } of this.#running.values()) if (generation) active++
+      this.#channel.send({ type: 'heartbeat', steps: this.#steps, active, residentBytes: process.memoryUsage.rss() })
     }
     if (this.#readingSteps || !this.#model) return
     // not waited for: the heartbeat tells that this event loop lives, even when the engine does not answer

@@ -109,7 +109,7 @@ describe('a supervised worker', () => {
       ['error', 'model_crashed'],
     ])
     await expect(waiting).rejects.toMatchObject({ code: 'model_crashed' })
-    expect(model.health()).toEqual({ ok: false, reason: 'crashed' })
+    expect(model.health()).toEqual({ ok: false, reason: 'cb_worker_dead' })
     // this one waits for the model to be back
     expect(await text(model, ask('count 3'))).toBe('0 1 2 ')
     expect(model.health()).toEqual({ ok: true })
@@ -180,6 +180,34 @@ describe('a supervised worker', () => {
     await vi.waitFor(() => expect(model.health()).toEqual({ ok: true }), 5000)
   })
 
+  it('stalled: requests that come in, and are accepted or refused, are no steps of the engine', async () => {
+    const model = supervise('ok', { stallTimeoutMs: 300 })
+    await model.start()
+    const text = await model.get()
+    const trickle = setInterval(() => {
+      text.start(ask('silent'), () => undefined).catch(() => undefined)
+      text.start(ask('refuse'), () => undefined).catch(() => undefined)
+    }, 10)
+    try {
+      await vi.waitFor(() => expect(model.health()).toEqual({ ok: false, reason: 'stalled' }), 5000)
+    } finally {
+      clearInterval(trickle)
+    }
+  })
+
+  it('refused requests alone, however many, are no work that could stall', async () => {
+    const model = supervise('ok', { stallTimeoutMs: 200 })
+    await model.start()
+    const text = await model.get()
+    void text.start(ask('never'), () => undefined).catch(() => undefined)
+    const reasons = new Set<string | undefined>()
+    for (const end = Date.now() + 800; Date.now() < end; await new Promise((resolve) => setTimeout(resolve, 5))) {
+      await expect(text.start(ask('refuse'), () => undefined)).rejects.toMatchObject({ code: 'context_length_exceeded' })
+      reasons.add(model.health().reason)
+    }
+    expect([...reasons]).toEqual([undefined])
+  })
+
   it('stuck: a worker that gives no sign is killed and comes back', async () => {
     const model = supervise('ok', { heartbeatTimeoutMs: 600, stallTimeoutMs: 200 })
     await model.start()
@@ -228,7 +256,7 @@ describe('a supervised worker', () => {
     front.stderr.on('data', (data: Buffer) => (errors += data.toString()))
     const code = await new Promise((resolve) => front.once('close', resolve))
     expect(errors).toContain("The model's process could not be started: there are too many open files.")
-    expect({ code, out }).toEqual({ code: 0, out: 'crashed ready\n' })
+    expect({ code, out }).toEqual({ code: 0, out: 'cb_worker_dead ready\n' })
   })
 
   it.skipIf(process.platform === 'win32')('a worker ignores the terminal and ends with its front', async () => {
