@@ -28,10 +28,12 @@ async function raw(port: number, bytes: string, enough: (text: string) => boolea
 const echo: ExchangeHandler = (exchange) => {
   const { method, path, query } = exchange
   const header = exchange.header('x-test') ?? null
-  exchange.readBody(limit, (body) => Buffer.from(body).toString()).then(
-    (body) => exchange.send(200, { 'content-type': 'application/json' }, JSON.stringify({ method, path, query, header, body })),
-    (error: unknown) => exchange.send(error instanceof BodyTooLargeError ? 413 : 500, {}, String(error)),
-  )
+  exchange
+    .readBody(limit, (body) => Buffer.from(body).toString())
+    .then(
+      (body) => exchange.send(200, { 'content-type': 'application/json' }, JSON.stringify({ method, path, query, header, body })),
+      (error: unknown) => exchange.send(error instanceof BodyTooLargeError ? 413 : 500, {}, String(error)),
+    )
 }
 
 describe.each(transports)('the transport %s', (kind) => {
