@@ -43,11 +43,11 @@ export class RestartPolicy {
     this.#gaveUpAt = now
   }
 
-  /** It stays down: may a request have it tried again? A true answer counts as one more restart. */
+  /** It stays down: may a request have it tried again? A true answer uses up the restarts of a whole window. */
   retry(now: number): boolean {
     if (this.#gaveUpAt !== undefined && now - this.#gaveUpAt < this.limits.coolDownMs) return false
-    // whether that try works decides: when it dies, it stays down for another cool-down
-    this.#restarts = [...this.#restarts, now].slice(-this.limits.maxRestarts)
+    // one try a cool-down: when it fails or dies again within the window, it stays down for another one
+    this.#restarts = Array<number>(this.limits.maxRestarts).fill(now)
     return true
   }
 }

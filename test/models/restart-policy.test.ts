@@ -25,4 +25,16 @@ describe('restarts', () => {
     expect(policy.retry(300)).toBe(false)
     expect(policy.retry(410)).toBe(true)
   })
+
+  it('after a first load that failed, are one try a cool-down, too', () => {
+    const policy = new RestartPolicy(limits)
+    policy.giveUp(0)
+    expect(policy.retry(100)).toBe(false)
+    expect(policy.retry(200)).toBe(true)
+    expect(policy.next(210)).toBeUndefined()
+    expect(policy.retry(300)).toBe(false)
+    expect(policy.retry(410)).toBe(true)
+    // that one works for longer than the window: all is forgotten
+    expect(policy.next(5000)).toBe(10)
+  })
 })
