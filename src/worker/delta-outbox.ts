@@ -1,4 +1,4 @@
-// Gathers the deltas of a turn into one step, and keeps within bounds what cannot be sent yet.
+// Gathers the deltas of a turn into one step, and keeps within bounds what cannot be sent yet: the engine does not wait for readers.
 import type { GenerationDelta } from '../engine/types.js'
 import { HeldDeltas } from './held-deltas.js'
 import type { StepRow } from './step-frame.js'
@@ -21,8 +21,6 @@ export const defaultOutboxLimits: OutboxLimits = {
 export interface OutboxEvents {
   /** Sends one step. False: the front reads too slowly; the outbox keeps everything until `drain()`. */
   send(rows: StepRow[]): boolean
-  /** The last delta of the last choice has been sent. */
-  onSent(id: number): void
   /** The generation's reader is too slow: it should be aborted. Its further text is dropped. */
   onOverflow(id: number, reason: string): void
 }
@@ -72,6 +70,7 @@ export class DeltaOutbox {
     this.#keeping.delete(id)
   }
 
+  /** Keeps the generation's deltas until `release`; the engine computes on. */
   hold(id: number): void {
     const entry = this.#entries.get(id)
     if (!entry || entry.waitingSince !== undefined) return
@@ -140,7 +139,6 @@ export class DeltaOutbox {
       const entry = this.#entries.get(id)
       if (!entry || --entry.unfinished > 0) continue
       this.drop(id)
-      this.events.onSent(id)
     }
   }
 

@@ -70,7 +70,6 @@ export class MessageLoop {
     this.#outbox = new DeltaOutbox(
       {
         send: (rows) => this.#sendRows(rows),
-        onSent: () => undefined,
         onOverflow: (id, reason) => {
           this.log('warning', `A generation is aborted: ${reason}.`)
           this.#abort(id)

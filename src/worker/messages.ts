@@ -19,6 +19,7 @@ const frontMessage = z.discriminatedUnion('type', [
   z.object({ type: z.literal('submit'), id, request: json }),
   /** Lifts a pause. Ids that are not open are ignored, as they may have ended meanwhile. */
   z.object({ type: z.literal('abort'), id }),
+  /** No more deltas until `resume`. The worker keeps them, within bounds; the engine computes on. */
   z.object({ type: z.literal('pause'), id }),
   z.object({ type: z.literal('resume'), id }),
   z.object({ type: z.literal('stats'), seq: id }),
