@@ -76,8 +76,9 @@ function spawnWorker(entry: string): { child: ChildProcess; channel: Duplex } {
 
 interface Waiter {
   readonly resolve: (model: TextModel) => void
-  readonly reject: (error: RequestError) => void
-  readonly timer: NodeJS.Timeout
+  readonly reject: (error: unknown) => void
+  /** Takes back its timer and its ear for the signal. */
+  readonly dismiss: () => void
 }
 
 function endReason(words: string | undefined, code: number | null, signal: NodeJS.Signals | null): string {
@@ -161,8 +162,9 @@ export class SupervisedModel implements ServedModel, AsyncDisposable {
     return this.#worker?.child.pid
   }
 
-  /** The model; while it loads, the request waits, within bounds. Rejects with a RequestError. */
-  get(): Promise<TextModel> {
+  /** The model; while it loads, the request waits, within bounds. Rejects with a RequestError, or the signal's reason. */
+  get(signal?: AbortSignal): Promise<TextModel> {
+    if (signal?.aborted) return Promise.reject(signal.reason)
     if (this.#phase === 'ready' && this.#worker) return Promise.resolve(this.#worker.model)
     if (this.#phase === 'closed') return Promise.reject(new RequestError('shutting_down', 'The server is shutting down.'))
     if (this.#phase === 'failed') {
@@ -173,11 +175,19 @@ export class SupervisedModel implements ServedModel, AsyncDisposable {
     const loading = new RequestError('model_loading', 'The model is still being loaded. Try again in a moment.')
     if (loadWaitMs === 0 || this.#waiters.size >= maxLoadWaiters) return Promise.reject(loading)
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => {
+      const leave = (error: unknown): void => {
         this.#waiters.delete(waiter)
-        reject(loading)
-      }, loadWaitMs)
-      const waiter = { resolve, reject, timer }
+        waiter.dismiss()
+        reject(error)
+      }
+      const timer = setTimeout(() => leave(loading), loadWaitMs)
+      const onAbort = (): void => leave(signal?.reason)
+      signal?.addEventListener('abort', onAbort, { once: true })
+      const dismiss = (): void => {
+        clearTimeout(timer)
+        signal?.removeEventListener('abort', onAbort)
+      }
+      const waiter = { resolve, reject, dismiss }
       this.#waiters.add(waiter)
     })
   }
@@ -278,8 +288,8 @@ export class SupervisedModel implements ServedModel, AsyncDisposable {
     this.#progress = undefined
     this.#monitor.watch(worker.model, true)
     this.#enter('ready')
-    for (const { resolve, timer } of this.#waiters) {
-      clearTimeout(timer)
+    for (const { resolve, dismiss } of this.#waiters) {
+      dismiss()
       resolve(worker.model)
     }
     this.#waiters.clear()
@@ -338,8 +348,8 @@ export class SupervisedModel implements ServedModel, AsyncDisposable {
   }
 
   #rejectWaiters(error: RequestError): void {
-    for (const { reject, timer } of this.#waiters) {
-      clearTimeout(timer)
+    for (const { reject, dismiss } of this.#waiters) {
+      dismiss()
       reject(error)
     }
     this.#waiters.clear()

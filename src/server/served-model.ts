@@ -15,7 +15,7 @@ export interface ServedModelState {
   phase: 'loading' | 'ready' | 'restarting' | 'failed' | 'closed'
   /** The latest progress of a load under way. */
   progress?: LoadProgress
-  /** Why the last load failed or the process ended, as a sentence. */
+  /** Why it is down, as a sentence that may be told to clients. */
   reason?: string
   /** How often the model's process was started again. */
   restarts: number
@@ -31,9 +31,9 @@ export interface ServedModel {
   readonly aliases: readonly string[]
   /**
    * The model, ready for work. Where it is not, the request may wait within bounds; rejects with a RequestError
-   * `model_loading`, `model_crashed` or `shutting_down`.
+   * `model_loading`, `model_crashed` or `shutting_down`, and with the signal's reason when nobody waits any more.
    */
-  get(): Promise<TextModel>
+  get(signal?: AbortSignal): Promise<TextModel>
   state(): ServedModelState
   health(): { ok: boolean; reason?: string }
   /** Calls the listener at each change of `state()`, until the function returned is called. */

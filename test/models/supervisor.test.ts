@@ -168,6 +168,19 @@ describe('a supervised worker', () => {
     await expect(impatient.get()).rejects.toMatchObject({ code: 'model_loading' })
   })
 
+  it('a request that is given up while the model loads leaves its place to another', async () => {
+    const model = supervise('slow 400', { maxLoadWaiters: 1, loadWaitMs: 5000 })
+    void model.start()
+    const gone = new AbortController()
+    const waiting = model.get(gone.signal)
+    await expect(model.get()).rejects.toMatchObject({ code: 'model_loading' })
+    gone.abort(new Error('the client left'))
+    await expect(waiting).rejects.toThrow('the client left')
+    const next = model.get(new AbortController().signal)
+    await expect(model.get(gone.signal)).rejects.toThrow('the client left')
+    expect((await next).info.id).toBe('scripted')
+  })
+
   it('stalled: work is open and no step ends; an idle worker is healthy', async () => {
     const model = supervise('ok', { stallTimeoutMs: 300 })
     await model.start()
