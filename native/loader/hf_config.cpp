@@ -17,9 +17,7 @@ std::string architecture_of(const Fields& fields) {
 }
 
 void read_attention(const Fields& top, const HfDefaults& defaults, HfConfig& config) {
-    const std::optional<std::int64_t> heads =
-        defaults.num_attention_heads != 0 ? std::optional<std::int64_t>(defaults.num_attention_heads) : std::nullopt;
-    config.num_attention_heads = top.integer("num_attention_heads", 1, kMaxHeads, heads);
+    config.num_attention_heads = top.integer_or("num_attention_heads", 1, kMaxHeads, defaults.num_attention_heads);
     const bool as_many = defaults.num_key_value_heads == 0 || top.is_null("num_key_value_heads");
     config.num_key_value_heads =
         top.integer("num_key_value_heads", 1, kMaxHeads, as_many ? config.num_attention_heads : defaults.num_key_value_heads);
@@ -189,9 +187,7 @@ HfConfig parse_hf_config(std::string_view json, const HfDefaults& defaults) {
     config.num_hidden_layers = top.integer("num_hidden_layers", 1, kMaxLayers);
     if (defaults.latent_attention) read_latent_attention(top, config);
     read_attention(top, defaults, config);
-    const std::optional<std::int64_t> vocabulary =
-        defaults.vocab_size != 0 ? std::optional<std::int64_t>(defaults.vocab_size) : std::nullopt;
-    config.vocab_size = top.integer("vocab_size", 1, kMaxVocabulary, vocabulary);
+    config.vocab_size = top.integer_or("vocab_size", 1, kMaxVocabulary, defaults.vocab_size);
     config.max_position_embeddings = top.integer("max_position_embeddings", 1, kMaxContext, defaults.max_position_embeddings);
     config.rms_norm_eps = top.number("rms_norm_eps", 0, 1, defaults.rms_norm_eps);
     config.tie_word_embeddings = file.boolean("tie_word_embeddings", top.boolean("tie_word_embeddings", defaults.tie_word_embeddings));

@@ -60,6 +60,11 @@ class Fields {
         return checked_integer(*value, prefix_ + key, low, high);
     }
 
+    /// The same, with 0 for "has to be there".
+    std::int32_t integer_or(const char* key, std::int64_t low, std::int64_t high, std::int64_t fallback) const {
+        return fallback == 0 ? integer(key, low, high) : integer(key, low, high, fallback);
+    }
+
     double number(const char* key, double low, double high, std::optional<double> fallback = {}) const {
         const Json* value = find(key);
         if (value == nullptr) {

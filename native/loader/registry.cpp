@@ -9,15 +9,6 @@ namespace tfserve {
 
 namespace {
 
-bool has_rule(const Family& family, When when) {
-    for (const auto& table : family.tensors) {
-        for (const TensorRule& rule : table) {
-            if (rule.when == when) return true;
-        }
-    }
-    return false;
-}
-
 bool activation_fits(Activation activation, const std::string& name) {
     switch (activation) {
         case Activation::silu: return name == "silu" || name == "swish";

@@ -67,6 +67,7 @@ constexpr TensorRule kCorrectionBias[] = {
 
 std::string obstacle(const HfConfig& config) {
     if (config.attention_bias) return "attention_bias";
+    if (config.mlp_bias) return "mlp_bias";
     if (config.num_shared_experts < 1) return "a model without shared experts";
     if (config.group_limited && config.architecture == "DeepseekV2ForCausalLM") return "topk_method \"group_limited_greedy\"";
     if (!config.rope_interleave) return "rope_interleave false";

@@ -17,7 +17,10 @@ constexpr HyperRule kNumbers[] = {
      [](const HfConfig& config) { return config.final_logit_softcapping > 0 ? config.final_logit_softcapping : kNoCap; }},
 };
 
-std::string obstacle(const HfConfig& config) { return config.tie_word_embeddings ? "" : "an output matrix of its own"; }
+std::string obstacle(const HfConfig& config) {
+    if (config.attention_bias) return "attention_bias";
+    return config.tie_word_embeddings ? "" : "an output matrix of its own";
+}
 
 }  // namespace
 

@@ -32,7 +32,10 @@ constexpr HfDefaults kDefaults = {.max_position_embeddings = 131072,
                                   .sliding_window = 4096,
                                   .window_pattern = 6};
 
-std::string obstacle(const HfConfig& config) { return config.attn_logit_softcapping > 0 ? "a soft cap on attention" : ""; }
+std::string obstacle(const HfConfig& config) {
+    if (config.attention_bias) return "attention_bias";
+    return config.attn_logit_softcapping > 0 ? "a soft cap on attention" : "";
+}
 
 }  // namespace
 

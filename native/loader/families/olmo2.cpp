@@ -13,6 +13,8 @@ constexpr TensorRule kNorms[] = {
     {"model.layers.{}.post_feedforward_layernorm.weight", "blk.{}.post_ffw_norm.weight", {Dim::hidden}},
 };
 
+std::string obstacle(const HfConfig& config) { return config.attention_bias ? "attention_bias" : ""; }
+
 }  // namespace
 
 Family olmo2_family() {
@@ -24,6 +26,7 @@ Family olmo2_family() {
         .tensors = {kEmbeddings, kFinalNorm, kTiedOutput, kPlainAttention, kNorms, kGatedMlp<When::always>},
         .square_attention = true,
         .rope_scaling = RopeScaling::linear,
+        .obstacle = obstacle,
     };
 }
 

@@ -8,6 +8,8 @@ namespace {
 
 constexpr HyperRule kNumbers[] = {{"attention.rope_pattern", &HfConfig::rope_layers}};
 
+std::string obstacle(const HfConfig& config) { return config.mlp_bias ? "mlp_bias" : ""; }
+
 }  // namespace
 
 Family smollm3_family() {
@@ -23,6 +25,7 @@ Family smollm3_family() {
         .tensors = {kEmbeddings, kFinalNorm, kPreNorms, kInterleavedAttention,
                     kQkvBiases<Op::interleave_query, Op::interleave_kv, When::attention_bias>, kOutputBias<When::attention_bias>,
                     kGatedMlp<When::always>},
+        .obstacle = obstacle,
     };
 }
 
