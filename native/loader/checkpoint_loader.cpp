@@ -113,6 +113,9 @@ std::unique_ptr<gguf_context, FreeGguf> describe(const ModelPlan& plan, WeightTy
             const std::vector<std::int8_t> bytes(flags->begin(), flags->end());
             gguf_set_arr_data(gguf.get(), key.c_str(), GGUF_TYPE_BOOL, bytes.data(), bytes.size());
         }
+        if (const auto* numbers = std::get_if<std::vector<std::uint32_t>>(&value)) {
+            gguf_set_arr_data(gguf.get(), key.c_str(), GGUF_TYPE_UINT32, numbers->data(), numbers->size());
+        }
         if (const auto* text = std::get_if<std::string>(&value)) gguf_set_val_str(gguf.get(), key.c_str(), text->c_str());
     }
     // tokens go in and out as numbers: text is the server's business

@@ -41,7 +41,38 @@ void read_attention(const Fields& top, const HfDefaults& defaults, HfConfig& con
     auto cap = [&](const char* key, double assumed) { return top.number(key, 0, 1e6, top.is_null(key) ? 0.0 : assumed); };
     config.attn_logit_softcapping = cap("attn_logit_softcapping", defaults.attn_logit_softcapping);
     config.final_logit_softcapping = cap("final_logit_softcapping", defaults.final_logit_softcapping);
-    if (top.boolean("use_bidirectional_attention", false)) unsupported("use_bidirectional_attention is not supported");
+    const Json* both_ways = top.find("use_bidirectional_attention");
+    if (both_ways != nullptr && *both_ways != false && *both_ways != "vision") {
+        unsupported("use_bidirectional_attention is not supported");
+    }
+}
+
+void read_per_layer(const Fields& top, HfConfig& config) {
+    if (top.boolean("enable_moe_block", false)) unsupported("layers with experts are not supported for this architecture");
+    if (top.find("per_layer_config") != nullptr) unsupported("per_layer_config is not supported");
+    config.global_head_dim = top.integer("global_head_dim", 2, 65536, 512);
+    if (config.global_head_dim % 2 != 0) invalid("global_head_dim is not an even number");
+    if (std::int64_t{config.global_head_dim} * config.num_attention_heads > kMaxWidth) invalid("global_head_dim is too large");
+    config.keys_are_values = top.boolean("attention_k_eq_v", false);
+    if (config.keys_are_values && top.find("num_global_key_value_heads") != nullptr) {
+        config.num_global_key_value_heads = top.integer("num_global_key_value_heads", 1, config.num_attention_heads);
+        if (config.num_attention_heads % config.num_global_key_value_heads != 0) invalid("num_global_key_value_heads does not divide the heads");
+    }
+    config.num_kv_shared_layers = top.integer("num_kv_shared_layers", 0, config.num_hidden_layers, 0);
+    config.double_wide_mlp = top.boolean("use_double_wide_mlp", false);
+    config.hidden_size_per_layer_input =
+        top.is_null("hidden_size_per_layer_input") ? 0 : top.integer("hidden_size_per_layer_input", 0, 65536, 256);
+    if (top.integer("vocab_size_per_layer_input", 1, kMaxVocabulary, config.vocab_size) != config.vocab_size) {
+        unsupported("vocab_size_per_layer_input other than vocab_size is not supported");
+    }
+    // layers that share take from the last one of their kind that does not
+    for (const bool window : {false, true}) {
+        bool owned = false, shared = false;
+        for (std::int32_t layer = 0; layer < config.num_hidden_layers; ++layer) {
+            if (config.has_window(layer) == window) (config.shares_kv(layer) ? shared : owned) = true;
+        }
+        if (shared && !owned) invalid("num_kv_shared_layers leaves layers with nothing to share");
+    }
 }
 
 void read_latent_attention(const Fields& top, HfConfig& config) {
@@ -121,6 +152,7 @@ void read_windows(const Fields& top, const HfDefaults& defaults, HfConfig& confi
         const auto first = static_cast<std::size_t>(top.integer("max_window_layers", 0, kMaxContext, 28));
         for (std::size_t layer = 0; layer < layers; ++layer) config.window_layers[layer] = layer >= first;
     }
+    if (defaults.last_layer_full) config.window_layers.back() = false;
     const bool some = std::find(config.window_layers.begin(), config.window_layers.end(), true) != config.window_layers.end();
     const std::int32_t context = config.max_position_embeddings;
     if (defaults.windows == WindowRule::patterned) {
@@ -196,6 +228,7 @@ HfConfig parse_hf_config(std::string_view json, const HfDefaults& defaults) {
     if (defaults.experts.keys[0] != nullptr) read_experts(top, defaults, config);
     read_rope(top, defaults, config);
     read_windows(top, defaults, config);
+    if (defaults.per_layer_inputs) read_per_layer(top, config);
     read_rope_layers(top, defaults, config);
     read_multipliers(top, config);
     config.dtype = stated_dtype(file);

@@ -43,6 +43,8 @@ struct HfDefaults {
     std::int32_t vocab_size = 0;                        ///< 0: has to be there
     double rope_theta = 10000.0;
     double rope_local_theta = 0;  ///< layers with a window; 0: the same as the others
+    const char* rope_type = "default";
+    double partial_rotary_factor = 1;
     double rms_norm_eps = 1e-6;
     bool tie_word_embeddings = false;
     bool attention_bias = false;
@@ -55,6 +57,7 @@ struct HfDefaults {
     WindowRule windows = WindowRule::switched;
     std::int32_t sliding_window = 0;          ///< 0: none
     std::int32_t window_pattern = 0;          ///< patterned: every n-th layer has none
+    bool last_layer_full = false;             ///< patterned: the last layer has none, whatever is stated
     std::int32_t no_rope_layer_interval = 0;  ///< every n-th layer does not rotate; 0: the family rotates in all
     ExpertDefaults experts = {};
     double routed_scaling_factor = 1;
@@ -62,11 +65,12 @@ struct HfDefaults {
     std::int32_t num_dense_layers = 0;
     std::int32_t num_expert_groups = 0;
     std::int32_t num_groups_used = 0;
+    bool per_layer_inputs = false;  ///< Gemma 4: layers of different widths, and an embedding a layer
     bool text_config = false;  ///< the text model's configuration is the object `text_config`
 };
 
 /// How rotary position embeddings are stretched.
-enum class RopeType : std::uint8_t { plain, linear, dynamic, llama3, yarn, longrope };
+enum class RopeType : std::uint8_t { plain, linear, dynamic, llama3, yarn, longrope, proportional };
 
 /// `rope_parameters` of transformers 5, or `rope_theta` and `rope_scaling` of transformers 4.
 struct RopeConfig {
@@ -82,7 +86,7 @@ struct RopeConfig {
     double mscale_all_dim = 0.0;     ///< yarn
     double attention_factor = 1.0;   ///< yarn, longrope: scale of the rotated vectors, resolved as transformers does
     bool truncate = true;            ///< yarn: whole numbers as borders of the ramp
-    double partial = 1.0;            ///< part of the head that is rotated, in (0, 1]
+    double partial = 1.0;            ///< part of the head that is rotated (proportional: of its pairs), in (0, 1]
     std::vector<double> short_factors = {};  ///< longrope: divisors of the frequencies up to the original context
 };
 
@@ -96,6 +100,7 @@ struct HfConfig {
     std::int32_t num_attention_heads = 0;
     std::int32_t num_key_value_heads = 0;  ///< divides num_attention_heads
     std::int32_t head_dim = 0;             ///< even
+    std::int32_t global_head_dim = 0;      ///< of layers without a window, Gemma 4; 0: head_dim
     std::int32_t rotary_dim = 0;           ///< values of a head that are rotated; even, at most head_dim
     std::int32_t vocab_size = 0;           ///< rows of the embedding matrix
     std::int32_t max_position_embeddings = 0;
@@ -128,6 +133,12 @@ struct HfConfig {
     double routed_scaling_factor = 1;
     bool norm_topk_prob = false;
 
+    std::int32_t num_global_key_value_heads = 0;  ///< of layers without a window, Gemma 4; 0: num_key_value_heads
+    bool keys_are_values = false;                 ///< layers without a window have no matrix for values
+    std::int32_t num_kv_shared_layers = 0;        ///< the last ones, which use keys and values of earlier ones
+    bool double_wide_mlp = false;                 ///< in those layers
+    std::int32_t hidden_size_per_layer_input = 0;
+
     std::int32_t q_lora_rank = 0;  ///< 0: queries are not compressed
     std::int32_t kv_lora_rank = 0;
     std::int32_t qk_nope_head_dim = 0, qk_rope_head_dim = 0, v_head_dim = 0;
@@ -137,6 +148,16 @@ struct HfConfig {
     std::optional<DType> dtype;  ///< as stated (dtype, or torch_dtype); the tensors themselves may differ
     std::optional<std::int32_t> bos_token_id;
     std::vector<std::int32_t> eos_token_ids;
+
+    bool has_window(std::int32_t layer) const { return window_layers[static_cast<std::size_t>(layer)]; }
+    bool shares_kv(std::int32_t layer) const { return layer >= num_hidden_layers - num_kv_shared_layers; }
+    std::int32_t head_dim_of(std::int32_t layer) const { return global_head_dim == 0 || has_window(layer) ? head_dim : global_head_dim; }
+    std::int32_t kv_heads_of(std::int32_t layer) const {
+        return num_global_key_value_heads == 0 || has_window(layer) ? num_key_value_heads : num_global_key_value_heads;
+    }
+    std::int32_t intermediate_size_of(std::int32_t layer) const {
+        return double_wide_mlp && shares_kv(layer) ? 2 * intermediate_size : intermediate_size;
+    }
 };
 
 /// The class name in `architectures`, before anything else is known. Throws LoadError.

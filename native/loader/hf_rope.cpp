@@ -66,11 +66,18 @@ void read_rope(const Fields& top, const HfDefaults& defaults, HfConfig& config) 
 
     const double theta = top.number("rope_theta", 1e-3, 1e12, defaults.rope_theta);
     rope.theta = fields.number("rope_theta", 1e-3, 1e12, theta);
-    rope.partial = fields.number("partial_rotary_factor", 0, 1e3, top.number("partial_rotary_factor", 0, 1e3, 1.0));
-    config.rotary_dim = static_cast<std::int32_t>(config.head_dim * std::min(rope.partial, 1.0));
+    const double partial = top.number("partial_rotary_factor", 0, 1e3, defaults.partial_rotary_factor);
+    rope.partial = std::min(1.0, fields.number("partial_rotary_factor", 0, 1e3, partial));
+    const std::string type = fields.text("rope_type", fields.text("type", defaults.rope_type));
+    if (type == "proportional") {
+        rope.type = RopeType::proportional;
+        rope.factor = fields.number("factor", 1e-3, kMaxFactor, 1.0);
+        config.rotary_dim = config.head_dim;
+        return;
+    }
+    config.rotary_dim = static_cast<std::int32_t>(config.head_dim * rope.partial);
     if (config.rotary_dim < 2 || config.rotary_dim % 2 != 0) invalid("partial_rotary_factor does not give an even number of rotated values");
 
-    const std::string type = fields.text("rope_type", fields.text("type", "default"));
     if (type == "default") return;
     // beside the rope parameters it goes before the one in them
     const std::int32_t assumed =

@@ -21,6 +21,14 @@ double llama3_divisor(const RopeConfig& rope, double frequency) {
 }  // namespace
 
 std::vector<float> rope_frequency_factors(const RopeConfig& rope, std::int32_t rotary_dim) {
+    if (rope.type == RopeType::proportional) {
+        // pairs beyond the rotated part stand still: their frequency is divided by as much as there is
+        constexpr float kStill = 1e30f;
+        const auto rotated = static_cast<std::int32_t>(rope.partial * rotary_dim / 2);
+        std::vector<float> factors(static_cast<std::size_t>(rotary_dim / 2), kStill);
+        std::fill_n(factors.begin(), rotated, static_cast<float>(rope.factor));
+        return factors;
+    }
     if (rope.type == RopeType::longrope) return {rope.short_factors.begin(), rope.short_factors.end()};
     if (rope.type != RopeType::llama3 && rope.type != RopeType::yarn) return {};
     // yarn: the pair that turns `rotations` times within the original context

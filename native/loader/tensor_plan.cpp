@@ -15,17 +15,18 @@ struct Overloaded : F... {
     using F::operator()...;
 };
 
-std::int64_t dimension(Dim dim, const HfConfig& config) {
-    const std::int64_t heads = config.num_attention_heads, rope = config.qk_rope_head_dim;
+std::int64_t dimension(Dim dim, const HfConfig& config, std::int32_t layer) {
+    const std::int64_t heads = config.num_attention_heads, kv_heads = config.kv_heads_of(layer);
+    const std::int64_t head_dim = config.head_dim_of(layer), rope = config.qk_rope_head_dim;
     switch (dim) {
         case Dim::vocab: return config.vocab_size;
         case Dim::hidden: return config.hidden_size;
-        case Dim::ffn: return config.intermediate_size;
-        case Dim::two_ffn: return std::int64_t{2} * config.intermediate_size;
-        case Dim::head: return config.head_dim;
-        case Dim::query: return heads * config.head_dim;
-        case Dim::kv: return std::int64_t{config.num_key_value_heads} * config.head_dim;
-        case Dim::qkv: return (heads + std::int64_t{2} * config.num_key_value_heads) * config.head_dim;
+        case Dim::ffn: return config.intermediate_size_of(layer);
+        case Dim::two_ffn: return std::int64_t{2} * config.intermediate_size_of(layer);
+        case Dim::head: return head_dim;
+        case Dim::query: return heads * head_dim;
+        case Dim::kv: return kv_heads * head_dim;
+        case Dim::qkv: return (heads + 2 * kv_heads) * head_dim;
         case Dim::heads: return heads;
         case Dim::experts: return config.num_experts;
         case Dim::expert_ffn: return config.expert_intermediate_size;
@@ -37,6 +38,8 @@ std::int64_t dimension(Dim dim, const HfConfig& config) {
         case Dim::mla_query: return heads * (config.qk_nope_head_dim + rope);
         case Dim::mla_kv: return heads * (config.qk_nope_head_dim + config.v_head_dim);
         case Dim::mla_value: return heads * config.v_head_dim;
+        case Dim::per_layer: return config.hidden_size_per_layer_input;
+        case Dim::all_layers: return std::int64_t{config.num_hidden_layers} * config.hidden_size_per_layer_input;
         case Dim::one:
         case Dim::none: break;
     }
@@ -55,6 +58,9 @@ bool wanted(When when, const HfConfig& config, std::int32_t layer) {
         case When::expert_layer: return layer >= config.num_dense_layers;
         case When::q_lora: return config.q_lora_rank > 0;
         case When::no_q_lora: return config.q_lora_rank == 0;
+        case When::own_kv: return !config.shares_kv(layer);
+        case When::own_v: return !config.shares_kv(layer) && (!config.keys_are_values || config.has_window(layer));
+        case When::per_layer_input: return config.hidden_size_per_layer_input > 0;
     }
     return true;
 }
@@ -132,6 +138,7 @@ class Planner {
                        [&](bool HfConfig::*flag) { set(rule.key, config_.*flag); },
                        [&](std::vector<bool> HfConfig::*flags) { set(rule.key, config_.*flags); },
                        [&](std::int32_t (*number)(const HfConfig&)) { set(rule.key, static_cast<std::uint32_t>(number(config_))); },
+                       [&](std::vector<std::uint32_t> (*numbers)(const HfConfig&)) { set(rule.key, numbers(config_)); },
                        [&](double (*number)(const HfConfig&)) { set(rule.key, static_cast<float>(number(config_))); },
                    },
                    rule.value);
@@ -152,7 +159,8 @@ class Planner {
             set("rope.scaling.yarn_log_multiplier", static_cast<float>(0.1 * rope.mscale_all_dim));
             return;
         }
-        const std::vector<float> factors = rope_frequency_factors(rope, config_.rotary_dim);
+        const std::vector<float> factors = rope_frequency_factors(
+            rope, config_.global_head_dim != 0 && rope.type == RopeType::proportional ? config_.global_head_dim : config_.rotary_dim);
         if (factors.empty()) return;
         if (rope.attention_factor != 1) set("rope.scaling.attn_factor", static_cast<float>(rope.attention_factor));
         const bool two = family_.rope_scaling == RopeScaling::long_short;
@@ -213,7 +221,7 @@ class Planner {
         }
         std::vector<std::int64_t> stored;
         for (Dim dim : rule.shape) {
-            if (dim != Dim::none) stored.push_back(dimension(dim, config_));
+            if (dim != Dim::none) stored.push_back(dimension(dim, config_, layer));
         }
         PlannedTensor tensor{.name = filled(rule.gguf_name, "{}", layer)};
         auto [shape, view] = view_of(rule.op, stored, config_);

@@ -38,7 +38,7 @@ struct PlannedTensor {
     std::int64_t width() const { return shape.size() == 1 ? 1 : shape.back(); }
 };
 
-using MetadataValue = std::variant<std::uint32_t, float, bool, std::string, std::vector<bool>>;
+using MetadataValue = std::variant<std::uint32_t, float, bool, std::string, std::vector<bool>, std::vector<std::uint32_t>>;
 
 /// Everything llama.cpp needs to know. Points into the checkpoint, which must outlive it.
 struct ModelPlan {

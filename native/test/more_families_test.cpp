@@ -343,7 +343,7 @@ TEST(families_all_have_names_and_refuse_missing_tensors) {
         CHECK(contains(supported_architectures(), family.hf_architecture));
         CHECK(!family.tensors.empty() && !family.hyperparameters.empty());
     }
-    CHECK_EQ(names.size(), 17u);
+    CHECK_EQ(names.size(), 19u);
 }
 
 }  // namespace tfserve

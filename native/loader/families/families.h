@@ -18,6 +18,9 @@ Family gemma2_family();
 Family gemma3_family();
 /// The text part of Gemma 3 with pictures.
 Family gemma3_multimodal_family();
+Family gemma4_family();
+/// The text part of Gemma 4 with pictures and sound.
+Family gemma4_multimodal_family();
 Family phi3_family();
 Family granite_family();
 Family olmo2_family();

@@ -18,9 +18,9 @@ enum class Dim : std::uint8_t {
     one,
     vocab,            ///< vocab_size
     hidden,           ///< hidden_size
-    ffn,              ///< intermediate_size
+    ffn,              ///< intermediate_size, of this layer where they differ
     two_ffn,          ///< gate and up in one matrix
-    head,             ///< head_dim
+    head,             ///< head_dim, of this layer where they differ
     query,            ///< num_attention_heads * head
     kv,               ///< num_key_value_heads * head
     qkv,              ///< query + 2 kv
@@ -35,6 +35,8 @@ enum class Dim : std::uint8_t {
     mla_query,        ///< num_attention_heads * (qk_nope_head_dim + qk_rope_head_dim)
     mla_kv,           ///< num_attention_heads * (qk_nope_head_dim + v_head_dim)
     mla_value,        ///< num_attention_heads * v_head_dim
+    per_layer,        ///< hidden_size_per_layer_input
+    all_layers,       ///< num_hidden_layers * per_layer
 };
 
 /// What happens to a tensor on its way. All of these are strided views of what is stored, see view_of().
@@ -66,6 +68,9 @@ enum class When : std::uint8_t {
     expert_layer,  ///< a layer with experts
     q_lora,        ///< queries are compressed
     no_q_lora,
+    own_kv,           ///< a layer that does not use keys and values of an earlier one
+    own_v,            ///< the same, where values have a matrix of their own
+    per_layer_input,  ///< every layer gets an embedding of the token
 };
 
 /// One tensor of the model. `{}` in a name stands for the number of the layer; `{e}` for that of an expert: those are stacked.
@@ -81,7 +86,8 @@ struct TensorRule {
 struct HyperRule {
     const char* key;
     std::variant<std::int32_t HfConfig::*, double HfConfig::*, bool HfConfig::*, std::vector<bool> HfConfig::*,
-                 std::int32_t (*)(const HfConfig&), double (*)(const HfConfig&)>
+                 std::int32_t (*)(const HfConfig&), double (*)(const HfConfig&),
+                 std::vector<std::uint32_t> (*)(const HfConfig&)>
         value;
 };
 
