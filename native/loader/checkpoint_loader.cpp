@@ -34,7 +34,8 @@ HfConfig read_config(const std::filesystem::path& directory) {
 
 /// The type of a tensor in memory.
 ggml_type target_type(const PlannedTensor& planned, WeightType wanted) {
-    if (planned.sources.empty() || planned.shape.size() == 1 || planned.float32) return GGML_TYPE_F32;  // llama.cpp's graphs add and multiply vectors in f32
+    if (planned.sources.empty() || planned.shape.size() == 1 || planned.float32)
+        return GGML_TYPE_F32;  // llama.cpp's graphs add and multiply vectors in f32
     switch (wanted) {
         case WeightType::bfloat16: return GGML_TYPE_BF16;
         case WeightType::float16: return GGML_TYPE_F16;

@@ -56,7 +56,8 @@ void read_per_layer(const Fields& top, HfConfig& config) {
     config.keys_are_values = top.boolean("attention_k_eq_v", false);
     if (config.keys_are_values && top.find("num_global_key_value_heads") != nullptr) {
         config.num_global_key_value_heads = top.integer("num_global_key_value_heads", 1, config.num_attention_heads);
-        if (config.num_attention_heads % config.num_global_key_value_heads != 0) invalid("num_global_key_value_heads does not divide the heads");
+        if (config.num_attention_heads % config.num_global_key_value_heads != 0)
+            invalid("num_global_key_value_heads does not divide the heads");
     }
     config.num_kv_shared_layers = top.integer("num_kv_shared_layers", 0, config.num_hidden_layers, 0);
     config.double_wide_mlp = top.boolean("use_double_wide_mlp", false);
@@ -109,7 +110,8 @@ void read_experts(const Fields& top, const HfDefaults& defaults, HfConfig& confi
     }
     config.norm_topk_prob = top.boolean("norm_topk_prob", defaults.norm_topk_prob);
     config.routed_scaling_factor = top.number("routed_scaling_factor", 1e-6, 1e6, defaults.routed_scaling_factor);
-    config.num_dense_layers = std::min(top.integer("first_k_dense_replace", 0, kMaxLayers, defaults.num_dense_layers), config.num_hidden_layers);
+    config.num_dense_layers =
+        std::min(top.integer("first_k_dense_replace", 0, kMaxLayers, defaults.num_dense_layers), config.num_hidden_layers);
     const Json* dense = top.find("mlp_only_layers");
     config.some_layers_dense = (dense != nullptr && !dense->empty()) || top.integer("decoder_sparse_step", 0, kMaxLayers, 1) != 1;
 
@@ -174,8 +176,7 @@ void read_rope_layers(const Fields& top, const HfDefaults& defaults, HfConfig& c
         for (std::size_t layer = 0; layer < layers; ++layer) config.rope_layers[layer] = list[layer] != 0;
         return;
     }
-    const auto interval =
-        static_cast<std::size_t>(top.integer("no_rope_layer_interval", 1, kMaxLayers, defaults.no_rope_layer_interval));
+    const auto interval = static_cast<std::size_t>(top.integer("no_rope_layer_interval", 1, kMaxLayers, defaults.no_rope_layer_interval));
     for (std::size_t layer = 0; layer < layers; ++layer) config.rope_layers[layer] = (layer + 1) % interval != 0;
 }
 

@@ -66,7 +66,7 @@ struct HfDefaults {
     std::int32_t num_expert_groups = 0;
     std::int32_t num_groups_used = 0;
     bool per_layer_inputs = false;  ///< Gemma 4: layers of different widths, and an embedding a layer
-    bool text_config = false;  ///< the text model's configuration is the object `text_config`
+    bool text_config = false;       ///< the text model's configuration is the object `text_config`
 };
 
 /// How rotary position embeddings are stretched.
@@ -78,15 +78,15 @@ struct RopeConfig {
     double theta = 10000.0;
     double factor = 1.0;  ///< all but plain
     std::int32_t original_max_position_embeddings = 0;
-    double low_freq_factor = 1.0;    ///< llama3
-    double high_freq_factor = 4.0;   ///< llama3
-    double beta_fast = 32.0;         ///< yarn
-    double beta_slow = 1.0;          ///< yarn
-    double mscale = 0.0;             ///< yarn
-    double mscale_all_dim = 0.0;     ///< yarn
-    double attention_factor = 1.0;   ///< yarn, longrope: scale of the rotated vectors, resolved as transformers does
-    bool truncate = true;            ///< yarn: whole numbers as borders of the ramp
-    double partial = 1.0;            ///< part of the head that is rotated (proportional: of its pairs), in (0, 1]
+    double low_freq_factor = 1.0;            ///< llama3
+    double high_freq_factor = 4.0;           ///< llama3
+    double beta_fast = 32.0;                 ///< yarn
+    double beta_slow = 1.0;                  ///< yarn
+    double mscale = 0.0;                     ///< yarn
+    double mscale_all_dim = 0.0;             ///< yarn
+    double attention_factor = 1.0;           ///< yarn, longrope: scale of the rotated vectors, resolved as transformers does
+    bool truncate = true;                    ///< yarn: whole numbers as borders of the ramp
+    double partial = 1.0;                    ///< part of the head that is rotated (proportional: of its pairs), in (0, 1]
     std::vector<double> short_factors = {};  ///< longrope: divisors of the frequencies up to the original context
 };
 
@@ -126,8 +126,8 @@ struct HfConfig {
     std::int32_t expert_intermediate_size = 0;
     std::int32_t shared_intermediate_size = 0;  ///< of all shared experts together
     std::int32_t num_shared_experts = 0;
-    std::int32_t num_dense_layers = 0;  ///< layers before the first with experts
-    bool some_layers_dense = false;     ///< Qwen's mlp_only_layers and decoder_sparse_step
+    std::int32_t num_dense_layers = 0;                        ///< layers before the first with experts
+    bool some_layers_dense = false;                           ///< Qwen's mlp_only_layers and decoder_sparse_step
     std::int32_t num_expert_groups = 0, num_groups_used = 0;  ///< 0: experts are not grouped
     bool group_limited = false;                               ///< topk_method group_limited_greedy with more than one group
     double routed_scaling_factor = 1;

@@ -25,7 +25,9 @@ inline constexpr std::int64_t kMaxContext = 1 << 28;
 inline constexpr std::int64_t kMaxLayers = 512;  // what llama.cpp's fixed arrays hold
 inline constexpr std::int64_t kMaxHeads = 4096;
 
-[[noreturn]] inline void invalid(const std::string& what) { throw LoadError(LoadError::Kind::invalid, std::string(kConfigFile) + ": " + what + "."); }
+[[noreturn]] inline void invalid(const std::string& what) {
+    throw LoadError(LoadError::Kind::invalid, std::string(kConfigFile) + ": " + what + ".");
+}
 [[noreturn]] inline void unsupported(const std::string& what) {
     throw LoadError(LoadError::Kind::unsupported, std::string(kConfigFile) + ": " + what + ".");
 }

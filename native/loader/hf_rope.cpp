@@ -76,14 +76,15 @@ void read_rope(const Fields& top, const HfDefaults& defaults, HfConfig& config) 
         return;
     }
     config.rotary_dim = static_cast<std::int32_t>(config.head_dim * rope.partial);
-    if (config.rotary_dim < 2 || config.rotary_dim % 2 != 0) invalid("partial_rotary_factor does not give an even number of rotated values");
+    if (config.rotary_dim < 2 || config.rotary_dim % 2 != 0)
+        invalid("partial_rotary_factor does not give an even number of rotated values");
 
     if (type == "default") return;
     // beside the rope parameters it goes before the one in them
     const std::int32_t assumed =
         defaults.original_max_position_embeddings != 0 ? defaults.original_max_position_embeddings : config.max_position_embeddings;
-    rope.original_max_position_embeddings = top.integer(
-        "original_max_position_embeddings", 1, kMaxContext, fields.integer("original_max_position_embeddings", 1, kMaxContext, assumed));
+    rope.original_max_position_embeddings = top.integer("original_max_position_embeddings", 1, kMaxContext,
+                                                        fields.integer("original_max_position_embeddings", 1, kMaxContext, assumed));
     const double stretch = static_cast<double>(config.max_position_embeddings) / rope.original_max_position_embeddings;
     if (type == "linear") {
         rope.type = RopeType::linear;

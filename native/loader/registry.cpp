@@ -20,8 +20,7 @@ bool activation_fits(Activation activation, const std::string& name) {
 /// Empty when the family can run the configuration.
 std::string obstacle(const Family& family, const HfConfig& config) {
     const RopeType rope = config.rope.type;
-    const bool factors = rope == RopeType::llama3 || rope == RopeType::yarn || rope == RopeType::longrope ||
-                         rope == RopeType::proportional;
+    const bool factors = rope == RopeType::llama3 || rope == RopeType::yarn || rope == RopeType::longrope || rope == RopeType::proportional;
     if (factors && family.rope_scaling == RopeScaling::linear) return "this kind of rope scaling";
     if (factors && family.rope_scaling == RopeScaling::yarn_by_name && rope != RopeType::yarn) return "this kind of rope scaling";
     if (config.rotary_dim != config.head_dim && !family.partial_rotary) return "partial_rotary_factor other than 1";
@@ -35,10 +34,26 @@ std::string obstacle(const Family& family, const HfConfig& config) {
 
 std::span<const Family> all_families() {
     static const std::vector<Family> families = {
-        llama_family(),      mistral_family(), mixtral_family(),   qwen2_family(),  qwen2_as_llama_family(),
-        qwen2_moe_family(),  qwen3_family(),   qwen3_moe_family(), gemma2_family(), gemma3_family(),
-        gemma3_multimodal_family(), gemma4_family(), gemma4_multimodal_family(), phi3_family(), granite_family(), olmo2_family(), smollm3_family(),
-        deepseek_v2_family(), deepseek_v3_family(), gpt_oss_family(),
+        llama_family(),
+        mistral_family(),
+        mixtral_family(),
+        qwen2_family(),
+        qwen2_as_llama_family(),
+        qwen2_moe_family(),
+        qwen3_family(),
+        qwen3_moe_family(),
+        gemma2_family(),
+        gemma3_family(),
+        gemma3_multimodal_family(),
+        gemma4_family(),
+        gemma4_multimodal_family(),
+        phi3_family(),
+        granite_family(),
+        olmo2_family(),
+        smollm3_family(),
+        deepseek_v2_family(),
+        deepseek_v3_family(),
+        gpt_oss_family(),
     };
     return families;
 }

@@ -265,9 +265,19 @@ TEST(families_smollm3_table) {
 TEST(families_deepseek_tables) {
     Json json = config_json("DeepseekV3ForCausalLM");
     json.erase("head_dim");
-    json.update({{"num_key_value_heads", 6}, {"n_routed_experts", 4}, {"n_shared_experts", 2}, {"num_experts_per_tok", 2},
-                 {"moe_intermediate_size", 24}, {"first_k_dense_replace", 1}, {"q_lora_rank", nullptr}, {"kv_lora_rank", 20},
-                 {"qk_nope_head_dim", 6}, {"qk_rope_head_dim", 4}, {"v_head_dim", 5}, {"n_group", 2}, {"topk_group", 1}});
+    json.update({{"num_key_value_heads", 6},
+                 {"n_routed_experts", 4},
+                 {"n_shared_experts", 2},
+                 {"num_experts_per_tok", 2},
+                 {"moe_intermediate_size", 24},
+                 {"first_k_dense_replace", 1},
+                 {"q_lora_rank", nullptr},
+                 {"kv_lora_rank", 20},
+                 {"qk_nope_head_dim", 6},
+                 {"qk_rope_head_dim", 4},
+                 {"v_head_dim", 5},
+                 {"n_group", 2},
+                 {"topk_group", 1}});
     Shapes shapes = plain_shapes();
     for (const char* name : {"q_proj", "k_proj", "v_proj", "o_proj"}) replace(shapes, std::string("self_attn.") + name + ".weight", "", {});
     replace(shapes, "", "self_attn.q_proj.weight", {60, 48});

@@ -16,27 +16,27 @@ namespace tfserve {
 enum class Dim : std::uint8_t {
     none,
     one,
-    vocab,            ///< vocab_size
-    hidden,           ///< hidden_size
-    ffn,              ///< intermediate_size, of this layer where they differ
-    two_ffn,          ///< gate and up in one matrix
-    head,             ///< head_dim, of this layer where they differ
-    query,            ///< num_attention_heads * head
-    kv,               ///< num_key_value_heads * head
-    qkv,              ///< query + 2 kv
-    heads,            ///< num_attention_heads
-    experts,          ///< number of routed experts
-    expert_ffn,       ///< width of one routed expert
-    two_expert_ffn,   ///< gate and up of one routed expert in one matrix
-    shared_ffn,       ///< width of all shared experts together
-    q_lora,           ///< q_lora_rank
-    kv_lora,          ///< kv_lora_rank
-    kv_lora_rope,     ///< kv_lora_rank + qk_rope_head_dim
-    mla_query,        ///< num_attention_heads * (qk_nope_head_dim + qk_rope_head_dim)
-    mla_kv,           ///< num_attention_heads * (qk_nope_head_dim + v_head_dim)
-    mla_value,        ///< num_attention_heads * v_head_dim
-    per_layer,        ///< hidden_size_per_layer_input
-    all_layers,       ///< num_hidden_layers * per_layer
+    vocab,           ///< vocab_size
+    hidden,          ///< hidden_size
+    ffn,             ///< intermediate_size, of this layer where they differ
+    two_ffn,         ///< gate and up in one matrix
+    head,            ///< head_dim, of this layer where they differ
+    query,           ///< num_attention_heads * head
+    kv,              ///< num_key_value_heads * head
+    qkv,             ///< query + 2 kv
+    heads,           ///< num_attention_heads
+    experts,         ///< number of routed experts
+    expert_ffn,      ///< width of one routed expert
+    two_expert_ffn,  ///< gate and up of one routed expert in one matrix
+    shared_ffn,      ///< width of all shared experts together
+    q_lora,          ///< q_lora_rank
+    kv_lora,         ///< kv_lora_rank
+    kv_lora_rope,    ///< kv_lora_rank + qk_rope_head_dim
+    mla_query,       ///< num_attention_heads * (qk_nope_head_dim + qk_rope_head_dim)
+    mla_kv,          ///< num_attention_heads * (qk_nope_head_dim + v_head_dim)
+    mla_value,       ///< num_attention_heads * v_head_dim
+    per_layer,       ///< hidden_size_per_layer_input
+    all_layers,      ///< num_hidden_layers * per_layer
 };
 
 /// What happens to a tensor on its way. All of these are strided views of what is stored, see view_of().
@@ -45,15 +45,15 @@ enum class Op : std::uint8_t {
     /// Rows of each head are reordered: transformers rotates the pairs (i, i + head_dim/2), llama.cpp's `llama` the pairs (2i, 2i + 1).
     interleave_query,
     interleave_kv,
-    add_one,           ///< transformers multiplies by 1 + weight, llama.cpp by the weight
-    squeeze,           ///< [1, n] becomes [n]
-    transpose,         ///< the two inner dimensions change places
-    even_columns,      ///< of the innermost dimension, every second entry from 0 on
-    odd_columns,       ///< the others
-    even_transposed,   ///< even_columns, then transpose
-    odd_transposed,    ///< odd_columns, then transpose
-    mla_key,           ///< the part of kv_b for keys: [mla_kv, kv_lora] becomes [heads, kv_lora, qk_nope]
-    mla_value,         ///< the part of kv_b for values: [mla_kv, kv_lora] becomes [heads, v_head, kv_lora]
+    add_one,          ///< transformers multiplies by 1 + weight, llama.cpp by the weight
+    squeeze,          ///< [1, n] becomes [n]
+    transpose,        ///< the two inner dimensions change places
+    even_columns,     ///< of the innermost dimension, every second entry from 0 on
+    odd_columns,      ///< the others
+    even_transposed,  ///< even_columns, then transpose
+    odd_transposed,   ///< odd_columns, then transpose
+    mla_key,          ///< the part of kv_b for keys: [mla_kv, kv_lora] becomes [heads, kv_lora, qk_nope]
+    mla_value,        ///< the part of kv_b for values: [mla_kv, kv_lora] becomes [heads, v_head, kv_lora]
 };
 
 /// When a tensor must be there. It is left out, with a warning when it exists, in all other cases.
@@ -86,8 +86,7 @@ struct TensorRule {
 struct HyperRule {
     const char* key;
     std::variant<std::int32_t HfConfig::*, double HfConfig::*, bool HfConfig::*, std::vector<bool> HfConfig::*,
-                 std::int32_t (*)(const HfConfig&), double (*)(const HfConfig&),
-                 std::vector<std::uint32_t> (*)(const HfConfig&)>
+                 std::int32_t (*)(const HfConfig&), double (*)(const HfConfig&), std::vector<std::uint32_t> (*)(const HfConfig&)>
         value;
 };
 

@@ -24,10 +24,7 @@ constexpr TensorRule kTensors[] = {
      Op::odd_transposed},
     {"model.layers.{}.mlp.experts.gate_up_proj_bias", "blk.{}.ffn_gate_exps.bias", {Dim::experts, Dim::two_expert_ffn}, Op::even_columns},
     {"model.layers.{}.mlp.experts.gate_up_proj_bias", "blk.{}.ffn_up_exps.bias", {Dim::experts, Dim::two_expert_ffn}, Op::odd_columns},
-    {"model.layers.{}.mlp.experts.down_proj",
-     "blk.{}.ffn_down_exps.weight",
-     {Dim::experts, Dim::expert_ffn, Dim::hidden},
-     Op::transpose},
+    {"model.layers.{}.mlp.experts.down_proj", "blk.{}.ffn_down_exps.weight", {Dim::experts, Dim::expert_ffn, Dim::hidden}, Op::transpose},
     {"model.layers.{}.mlp.experts.down_proj_bias", "blk.{}.ffn_down_exps.bias", {Dim::experts, Dim::hidden}},
 };
 

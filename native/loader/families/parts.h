@@ -101,9 +101,17 @@ inline constexpr TensorRule kMlpBiases[] = {
 template <When when>
 inline constexpr TensorRule kExperts[] = {
     {"model.layers.{}.mlp.gate.weight", "blk.{}.ffn_gate_inp.weight", {Dim::experts, Dim::hidden}, Op::as_stored, when},
-    {"model.layers.{}.mlp.experts.{e}.gate_proj.weight", "blk.{}.ffn_gate_exps.weight", {Dim::expert_ffn, Dim::hidden}, Op::as_stored, when},
+    {"model.layers.{}.mlp.experts.{e}.gate_proj.weight",
+     "blk.{}.ffn_gate_exps.weight",
+     {Dim::expert_ffn, Dim::hidden},
+     Op::as_stored,
+     when},
     {"model.layers.{}.mlp.experts.{e}.up_proj.weight", "blk.{}.ffn_up_exps.weight", {Dim::expert_ffn, Dim::hidden}, Op::as_stored, when},
-    {"model.layers.{}.mlp.experts.{e}.down_proj.weight", "blk.{}.ffn_down_exps.weight", {Dim::hidden, Dim::expert_ffn}, Op::as_stored, when},
+    {"model.layers.{}.mlp.experts.{e}.down_proj.weight",
+     "blk.{}.ffn_down_exps.weight",
+     {Dim::hidden, Dim::expert_ffn},
+     Op::as_stored,
+     when},
 };
 
 inline constexpr auto& kPlainAttention = kAttention<Op::as_stored, Op::as_stored>;
