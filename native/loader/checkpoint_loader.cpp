@@ -42,10 +42,13 @@ ggml_type target_type(const PlannedTensor& planned, WeightType wanted) {
         case WeightType::float32: return GGML_TYPE_F32;
         case WeightType::as_stored: break;
     }
-    return ggml_type_of(planned.sources.front()->dtype);
+    return planned.scales != nullptr ? GGML_TYPE_MXFP4 : ggml_type_of(planned.sources.front()->dtype);
 }
 
-const char* type_text(ggml_type type) { return type == GGML_TYPE_BF16 ? "bfloat16" : type == GGML_TYPE_F16 ? "float16" : "float32"; }
+const char* type_text(ggml_type type) {
+    if (type == GGML_TYPE_MXFP4) return "mxfp4";
+    return type == GGML_TYPE_BF16 ? "bfloat16" : type == GGML_TYPE_F16 ? "float16" : "float32";
+}
 
 /// Carries the state through llama.cpp's callback, one call a tensor.
 class Transfer {
@@ -62,9 +65,8 @@ class Transfer {
     static void set_data(ggml_tensor* target, void* self) { static_cast<Transfer*>(self)->set(target); }
 
     std::uint64_t bytes_of(const PlannedTensor& tensor) const {
-        std::uint64_t bytes = ggml_type_size(target_type(tensor, options_.dtype));
-        for (std::int64_t dim : tensor.shape) bytes *= static_cast<std::uint64_t>(dim);
-        return bytes;
+        const std::int64_t rows = tensor.slices() * tensor.rows();
+        return static_cast<std::uint64_t>(rows) * ggml_row_size(target_type(tensor, options_.dtype), tensor.width());
     }
 
     const LoadProgress& total() const { return total_; }

@@ -1,5 +1,6 @@
 #include "loader/registry.h"
 
+#include <algorithm>
 #include <vector>
 
 #include "loader/families/families.h"
@@ -54,6 +55,7 @@ std::span<const Family> all_families() {
         deepseek_v2_family(),
         deepseek_v3_family(),
         gpt_oss_family(),
+        gpt_oss_mxfp4_family(),
     };
     return families;
 }
@@ -80,13 +82,16 @@ const HfDefaults& family_defaults(const std::string& hf_architecture) {
 const Family& select_family(const HfConfig& config) {
     family_defaults(config.architecture);
     auto refuse = [](const std::string& what) { return LoadError(LoadError::Kind::unsupported, "config.json: " + what + "."); };
-    if (!config.quantization.empty()) {
+    auto fits = [&](const Family& family) {
+        return config.architecture == family.hf_architecture && config.quantization == family.quantization;
+    };
+    if (std::none_of(all_families().begin(), all_families().end(), fits)) {
         throw refuse("checkpoints quantised by " + in_quotes(config.quantization) +
                      " are not supported; use one in bfloat16 or float16, or a GGUF file");
     }
     std::string problem;
     for (const Family& family : all_families()) {
-        if (config.architecture != family.hf_architecture) continue;
+        if (!fits(family)) continue;
         if (!activation_fits(family.activation, config.hidden_act)) {
             throw refuse("hidden_act " + in_quotes(config.hidden_act) + " is not supported for " + config.architecture + ", only " +
                          (family.activation == Activation::silu ? "silu" : "gelu_pytorch_tanh") + " is");

@@ -212,6 +212,29 @@ class Planner {
         return source;
     }
 
+    /// One of the two tensors of MXFP4 weights; `shape` is that of the bytes.
+    const SafeTensor* find_bytes(const std::string& name, const std::vector<std::int64_t>& shape, std::int64_t elements_a_byte) {
+        const SafeTensor* source = checkpoint_.find(name);
+        if (source == nullptr) throw LoadError(LoadError::Kind::invalid, "The checkpoint lacks the tensor " + name + ".");
+        if (source->shape != shape || source->dtype_text != "U8") {
+            throw LoadError(LoadError::Kind::invalid, "The tensor " + name + " is " + source->dtype_text + " " + shape_text(source->shape) +
+                                                          ", but config.json asks for U8 " + shape_text(shape) + ".");
+        }
+        if (used_.insert(name).second) plan_.num_parameters += static_cast<std::uint64_t>(source->elements() * elements_a_byte);
+        return source;
+    }
+
+    /// `shape` is that of the values.
+    void find_mxfp4(PlannedTensor& tensor, const std::string& name, std::vector<std::int64_t> shape) {
+        if (shape.back() % 32 != 0) {
+            throw LoadError(LoadError::Kind::invalid, "The rows of " + name + " are not whole blocks of 32 values, which MXFP4 asks for.");
+        }
+        shape.back() /= 32;
+        tensor.scales = find_bytes(name + "_scales", shape, 0);
+        shape.push_back(16);
+        tensor.sources.push_back(find_bytes(name + "_blocks", shape, 2));
+    }
+
     void plan_tensor(const TensorRule& rule, std::int32_t layer) {
         const std::string name = stored_name(filled(rule.hf_name, "{}", layer));
         if (!wanted(rule.when, config_, layer)) {
@@ -234,13 +257,15 @@ class Planner {
                 }
             }
             tensor.shape.insert(tensor.shape.begin(), config_.num_experts);
+        } else if (rule.mxfp4) {
+            find_mxfp4(tensor, name, stored);
         } else {
             tensor.sources.push_back(find_source(rule, name, stored));
         }
         if (rule.op == Op::interleave_query) tensor.interleaved_heads = config_.num_attention_heads;
         if (rule.op == Op::interleave_kv) tensor.interleaved_heads = config_.num_key_value_heads;
         if (rule.op == Op::add_one) tensor.add = 1;
-        tensor.whole = (rule.op == Op::as_stored || rule.op == Op::squeeze) && !of_experts(rule);
+        tensor.whole = (rule.op == Op::as_stored || rule.op == Op::squeeze) && !of_experts(rule) && !rule.mxfp4;
         tensor.float32 = stays_float32(tensor.name);
         plan_.tensors.push_back(std::move(tensor));
     }

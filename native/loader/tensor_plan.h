@@ -30,6 +30,7 @@ struct PlannedTensor {
     std::int32_t interleaved_heads = 0;  ///< > 0: rows are reordered within each of so many heads
     float add = 0;                       ///< to every element
     bool whole = false;                  ///< exactly the one source, as it is stored
+    const SafeTensor* scales = nullptr;  ///< the one source is blocks of MXFP4, and these are their scales
     bool float32 = false;                ///< in float32 in memory, whatever the other weights are
 
     std::int64_t slices() const { return shape.size() == 3 ? shape[0] : 1; }

@@ -27,6 +27,14 @@ ViewedShape columns_of(ViewedShape from, std::int64_t first) {
     return from;
 }
 
+/// Every second row of every slice, from `first` on.
+ViewedShape rows_of(ViewedShape from, std::int64_t first) {
+    from.shape[from.shape.size() - 2] /= 2;
+    from.view.start += first * from.view.row_stride;
+    from.view.row_stride *= 2;
+    return from;
+}
+
 }  // namespace
 
 ViewedShape view_of(Op op, const std::vector<std::int64_t>& stored, const HfConfig& config) {
@@ -43,6 +51,8 @@ ViewedShape view_of(Op op, const std::vector<std::int64_t>& stored, const HfConf
         case Op::transpose: return transposed(plain);
         case Op::even_columns: return columns_of(plain, 0);
         case Op::odd_columns: return columns_of(plain, 1);
+        case Op::even_rows: return rows_of(plain, 0);
+        case Op::odd_rows: return rows_of(plain, 1);
         case Op::even_transposed: return transposed(columns_of(plain, 0));
         case Op::odd_transposed: return transposed(columns_of(plain, 1));
         case Op::mla_key: return transposed(rows_of_heads(stored, config, 0, config.qk_nope_head_dim));

@@ -61,6 +61,51 @@ bool stays_in_place(const PlannedTensor& planned, const ggml_tensor* target) {
     return target->buffer != nullptr && ggml_backend_buffer_get_type(target->buffer) == ggml_backend_cpu_buffer_type();
 }
 
+/// Fetches rows of MXFP4 weights as ggml lays them out: blocks of a scale and 16 bytes, of which the first halves hold values 0 to 15.
+class Mxfp4Reader {
+   public:
+    static constexpr std::size_t kPacked = 16, kBlock = 1 + kPacked;
+    static constexpr std::int64_t kValues = 32;
+
+    explicit Mxfp4Reader(const PlannedTensor& planned) : planned_(planned), blocks_(planned.width() / kValues) {}
+
+    /// Writes one row, numbered through all slices, to `to`, which has room for it.
+    void read(std::int64_t row, std::byte* to) const {
+        const std::int64_t slice = row / planned_.rows(), within = row % planned_.rows();
+        const StridedView& view = planned_.view;
+        const auto first = static_cast<std::size_t>((view.start + slice * view.slice_stride + within * view.row_stride) / kValues);
+        const std::byte* packed = planned_.sources.front()->data.data() + first * kPacked;
+        const std::byte* scales = planned_.scales->data.data() + first;
+        for (std::int64_t block = 0; block < blocks_; ++block, packed += kPacked, to += kBlock) {
+            to[0] = scales[block];
+            auto value = [&](std::size_t i) { return i % 2 == 0 ? packed[i / 2] & std::byte{15} : packed[i / 2] >> 4; };
+            for (std::size_t i = 0; i < kPacked; ++i) to[1 + i] = value(i) | value(i + kPacked) << 4;
+        }
+    }
+
+   private:
+    const PlannedTensor& planned_;
+    const std::int64_t blocks_;
+};
+
+void write_mxfp4(const PlannedTensor& planned, ggml_tensor* target, WriteStats& stats) {
+    const Mxfp4Reader reader(planned);
+    const std::int64_t rows = planned.slices() * planned.rows(), width = planned.width();
+    const std::size_t target_row = ggml_row_size(target->type, width);
+    std::vector<std::byte> stored(ggml_row_size(GGML_TYPE_MXFP4, width)), converted(target_row);
+    std::vector<float> wide(static_cast<std::size_t>(width));
+    for (std::int64_t row = 0; row < rows; ++row) {
+        reader.read(row, stored.data());
+        const bool as_stored = target->type == GGML_TYPE_MXFP4;
+        if (!as_stored) {
+            ggml_get_type_traits(GGML_TYPE_MXFP4)->to_float(stored.data(), wide.data(), width);
+            narrow(wide.data(), target->type, width, converted.data(), stats);
+        }
+        const std::vector<std::byte>& out = as_stored ? stored : converted;
+        ggml_backend_tensor_set(target, out.data(), static_cast<std::size_t>(row) * target_row, target_row);
+    }
+}
+
 /// Fetches rows of a planned tensor, numbered through all slices, in the type they are stored in.
 class RowReader {
    public:
@@ -107,6 +152,11 @@ void write_tensor(const PlannedTensor& planned, ggml_tensor* target, bool zero_c
     const std::size_t bytes = ggml_nbytes(target);
     if (planned.sources.empty()) {
         ggml_backend_tensor_set(target, planned.values.data(), 0, bytes);
+        stats.copied_bytes += bytes;
+        return;
+    }
+    if (planned.scales != nullptr) {
+        write_mxfp4(planned, target, stats);
         stats.copied_bytes += bytes;
         return;
     }

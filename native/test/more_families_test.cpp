@@ -1,4 +1,4 @@
-// The tables of the families beyond Llama and Qwen, and the operations they use.
+// The tables of the families beyond Llama and Qwen.
 #include <set>
 
 #include "planned_checkpoint.h"
@@ -40,59 +40,7 @@ T number(const Planned& planned, const std::string& key) {
     return value != nullptr && std::holds_alternative<T>(*value) ? std::get<T>(*value) : T{};
 }
 
-/// The stored elements that a view picks, in the order of the target.
-std::vector<std::int64_t> elements(Op op, const std::vector<std::int64_t>& stored, const HfConfig& config) {
-    const auto [shape, view] = view_of(op, stored, config);
-    const PlannedTensor tensor{.name = "", .shape = shape, .view = view};
-    std::vector<std::int64_t> out;
-    for (std::int64_t slice = 0; slice < tensor.slices(); ++slice) {
-        for (std::int64_t row = 0; row < tensor.rows(); ++row) {
-            for (std::int64_t i = 0; i < tensor.width(); ++i) {
-                out.push_back(view.start + slice * view.slice_stride + row * view.row_stride + i * view.element_stride);
-            }
-        }
-    }
-    return out;
-}
-
-std::vector<std::int64_t> elements(Op op, const std::vector<std::int64_t>& stored) {
-    static const HfConfig kNothing;
-    return elements(op, stored, kNothing);
-}
-
 }  // namespace
-
-TEST(operations_pick_the_right_elements) {
-    using Ids = std::vector<std::int64_t>;
-    CHECK_EQ(elements(Op::as_stored, {2, 3}), (Ids{0, 1, 2, 3, 4, 5}));
-    CHECK_EQ(elements(Op::as_stored, {4}), (Ids{0, 1, 2, 3}));
-    CHECK_EQ(elements(Op::squeeze, {1, 3}), (Ids{0, 1, 2}));
-    CHECK_EQ(elements(Op::transpose, {2, 3}), (Ids{0, 3, 1, 4, 2, 5}));
-    CHECK_EQ(elements(Op::transpose, {2, 1, 2}), (Ids{0, 1, 2, 3}));
-    CHECK_EQ(elements(Op::even_columns, {2, 4}), (Ids{0, 2, 4, 6}));
-    CHECK_EQ(elements(Op::odd_columns, {2, 4}), (Ids{1, 3, 5, 7}));
-    // two experts, hidden 2, gate and up of width 2 in turns
-    CHECK_EQ(elements(Op::even_transposed, {2, 2, 4}), (Ids{0, 4, 2, 6, 8, 12, 10, 14}));
-    CHECK_EQ(elements(Op::odd_transposed, {2, 2, 4}), (Ids{1, 5, 3, 7, 9, 13, 11, 15}));
-    // two heads, each one row for the key and two for the value, rank 2
-    HfConfig latent;
-    latent.num_attention_heads = 2, latent.qk_nope_head_dim = 1, latent.v_head_dim = 2;
-    CHECK_EQ(elements(Op::mla_key, {6, 2}, latent), (Ids{0, 1, 6, 7}));
-    CHECK_EQ(view_of(Op::mla_key, {6, 2}, latent).shape, (Ids{2, 2, 1}));
-    CHECK_EQ(elements(Op::mla_value, {6, 2}, latent), (Ids{2, 3, 4, 5, 8, 9, 10, 11}));
-}
-
-TEST(operations_stay_inside_what_is_stored) {
-    HfConfig latent;
-    latent.num_attention_heads = 3, latent.qk_nope_head_dim = 4, latent.v_head_dim = 2;
-    for (Op op : {Op::as_stored, Op::interleave_query, Op::interleave_kv, Op::add_one, Op::transpose, Op::even_columns, Op::odd_columns,
-                  Op::even_transposed, Op::odd_transposed, Op::mla_key, Op::mla_value}) {
-        const std::vector<std::int64_t> stored = {18, 6};
-        const std::vector<std::int64_t> picked = elements(op, stored, latent);
-        const std::set<std::int64_t> distinct(picked.begin(), picked.end());
-        CHECK(distinct.size() == picked.size() && *distinct.begin() >= 0 && *distinct.rbegin() < 18 * 6);
-    }
-}
 
 TEST(families_mistral_table) {
     Json json = config_json("MistralForCausalLM");
@@ -344,6 +292,79 @@ TEST(families_gpt_oss_table) {
     CHECK_EQ(planned.find("rope_freqs.weight")->values.size(), 4u);
     json["swiglu_limit"] = 5.0;
     CHECK(contains(refusal(json, shapes), "swiglu"));
+}
+
+TEST(families_gemma4_table) {
+    Json json = config_json("Gemma4ForCausalLM");
+    json.update({{"global_head_dim", 16},
+                 {"num_hidden_layers", 4},
+                 {"layer_types", {"sliding_attention", "full_attention", "sliding_attention", "sliding_attention"}},
+                 {"num_kv_shared_layers", 2},
+                 {"use_double_wide_mlp", true},
+                 {"hidden_size_per_layer_input", 4},
+                 {"sliding_window", 32},
+                 {"rope_parameters",
+                  {{"full_attention", {{"rope_type", "proportional"}, {"partial_rotary_factor", 0.25}, {"rope_theta", 1e6}}},
+                   {"sliding_attention", {{"rope_type", "default"}, {"rope_theta", 500.0}}}}}});
+    Shapes shapes = {{"model.embed_tokens.weight", {40, 48}},
+                     {"model.norm.weight", {48}},
+                     {"model.embed_tokens_per_layer.weight", {40, 16}},
+                     {"model.per_layer_model_projection.weight", {16, 48}},
+                     {"model.per_layer_projection_norm.weight", {4}}};
+    for (int layer = 0; layer < 4; ++layer) {
+        const std::string at = "model.layers." + std::to_string(layer) + ".";
+        const bool full = layer % 2 == 1, shares = layer >= 2;  // the last layer is always full
+        const std::int64_t head = full ? 16 : 8, ffn = shares ? 160 : 80;
+        for (const char* name : {"input_layernorm", "post_attention_layernorm", "pre_feedforward_layernorm", "post_feedforward_layernorm",
+                                 "post_per_layer_input_norm"}) {
+            shapes[at + name + ".weight"] = {48};
+        }
+        shapes[at + "layer_scalar"] = {1};
+        shapes[at + "self_attn.q_proj.weight"] = {6 * head, 48};
+        shapes[at + "self_attn.o_proj.weight"] = {48, 6 * head};
+        shapes[at + "self_attn.q_norm.weight"] = {head};
+        if (!shares) shapes[at + "self_attn.k_proj.weight"] = shapes[at + "self_attn.v_proj.weight"] = {2 * head, 48};
+        if (!shares) shapes[at + "self_attn.k_norm.weight"] = {head};
+        shapes[at + "mlp.gate_proj.weight"] = shapes[at + "mlp.up_proj.weight"] = {ffn, 48};
+        shapes[at + "mlp.down_proj.weight"] = {48, ffn};
+        shapes[at + "per_layer_input_gate.weight"] = {4, 48};
+        shapes[at + "per_layer_projection.weight"] = {48, 4};
+    }
+    const Planned planned(json, shapes);
+    CHECK(planned.plan.warnings.empty());
+    CHECK_EQ(number<std::vector<bool>>(planned, "gemma4.attention.sliding_window_pattern"), (std::vector<bool>{true, false, true, false}));
+    CHECK_EQ(planned.find("rope_freqs.weight")->values, (std::vector<float>{1, 1, 1e30f, 1e30f, 1e30f, 1e30f, 1e30f, 1e30f}));
+    CHECK(planned.find("blk.2.attn_k.weight") == nullptr && planned.find("blk.1.attn_k.weight") != nullptr);
+    CHECK(number<float>(planned, "gemma4.rope.freq_base_swa") == 500.0f);
+    json["num_kv_shared_layers"] = 3;
+    CHECK(contains(refusal(json, shapes), "nothing to share"));
+    json["enable_moe_block"] = true;
+    CHECK(contains(refusal(json, shapes), "experts"));
+}
+
+TEST(families_gpt_oss_as_published) {
+    Json json = config_json("GptOssForCausalLM");
+    json.update({{"num_local_experts", 3}, {"num_experts_per_tok", 2}, {"hidden_size", 64}, {"intermediate_size", 96}});
+    json["quantization_config"] = {{"quant_method", "mxfp4"}};
+    HfConfig config = parse(json);
+    const Family& family = select_family(config);
+    CHECK_EQ(std::string(family.quantization), "mxfp4");
+    std::set<std::string> doubled;
+    for (const auto& table : family.tensors) {
+        for (const TensorRule& rule : table) {
+            if (rule.mxfp4) doubled.insert(rule.gguf_name);
+        }
+    }
+    CHECK_EQ(doubled.size(), 3u);
+    json["quantization_config"] = {{"quant_method", "fp8"}};
+    config = parse(json);
+    std::string why;
+    try {
+        select_family(config);
+    } catch (const LoadError& error) {
+        why = error.what();
+    }
+    CHECK(contains(why, "\"fp8\" are not supported"));
 }
 
 TEST(families_all_have_names_and_refuse_missing_tensors) {

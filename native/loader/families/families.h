@@ -28,5 +28,7 @@ Family smollm3_family();
 Family deepseek_v2_family();
 Family deepseek_v3_family();
 Family gpt_oss_family();
+/// The same with experts in MXFP4, as published.
+Family gpt_oss_mxfp4_family();
 
 }  // namespace tfserve

@@ -53,6 +53,8 @@ enum class Op : std::uint8_t {
     even_transposed,  ///< even_columns, then transpose
     odd_transposed,   ///< odd_columns, then transpose
     mla_key,          ///< the part of kv_b for keys: [mla_kv, kv_lora] becomes [heads, kv_lora, qk_nope]
+    even_rows,        ///< of the second innermost dimension, every second entry from 0 on
+    odd_rows,         ///< the others
     mla_value,        ///< the part of kv_b for values: [mla_kv, kv_lora] becomes [heads, v_head, kv_lora]
 };
 
@@ -80,6 +82,8 @@ struct TensorRule {
     std::array<Dim, 3> shape;  ///< as stored, outermost first; the rest is Dim::none
     Op op = Op::as_stored;
     When when = When::always;
+    /// The name stands for two tensors: name_blocks, with 32 four-bit values in 16 bytes in one more dimension, and name_scales.
+    bool mxfp4 = false;
 };
 
 /// One number of the model: a GGUF key (without the architecture's prefix) and where its value is.
@@ -115,6 +119,8 @@ struct Family {
     bool partial_rotary = false;
     /// llama.cpp's graph knows sliding windows; without, the context ends where a window would begin to matter.
     bool windows = false;
+    /// quant_method of the checkpoints that the tables are for; empty: weights as they are.
+    const char* quantization = "";
     /// What else stands in the way of a configuration; empty when nothing does. May be null.
     std::string (*obstacle)(const HfConfig& config) = nullptr;
     /// What names in the checkpoint may begin with instead of "model." (the text part of a larger model).

@@ -13,7 +13,13 @@ constexpr TensorRule kTensors[] = {
 
     {"model.layers.{}.mlp.router.weight", "blk.{}.ffn_gate_inp.weight", {Dim::experts, Dim::hidden}},
     {"model.layers.{}.mlp.router.bias", "blk.{}.ffn_gate_inp.bias", {Dim::experts}},
-    // gate and up take turns in the columns of one matrix, and all matrices stand the other way round
+    {"model.layers.{}.mlp.experts.gate_up_proj_bias", "blk.{}.ffn_gate_exps.bias", {Dim::experts, Dim::two_expert_ffn}, Op::even_columns},
+    {"model.layers.{}.mlp.experts.gate_up_proj_bias", "blk.{}.ffn_up_exps.bias", {Dim::experts, Dim::two_expert_ffn}, Op::odd_columns},
+    {"model.layers.{}.mlp.experts.down_proj_bias", "blk.{}.ffn_down_exps.bias", {Dim::experts, Dim::hidden}},
+};
+
+// gate and up take turns in the columns of one matrix, and all matrices stand the other way round
+constexpr TensorRule kPlainExperts[] = {
     {"model.layers.{}.mlp.experts.gate_up_proj",
      "blk.{}.ffn_gate_exps.weight",
      {Dim::experts, Dim::hidden, Dim::two_expert_ffn},
@@ -22,10 +28,25 @@ constexpr TensorRule kTensors[] = {
      "blk.{}.ffn_up_exps.weight",
      {Dim::experts, Dim::hidden, Dim::two_expert_ffn},
      Op::odd_transposed},
-    {"model.layers.{}.mlp.experts.gate_up_proj_bias", "blk.{}.ffn_gate_exps.bias", {Dim::experts, Dim::two_expert_ffn}, Op::even_columns},
-    {"model.layers.{}.mlp.experts.gate_up_proj_bias", "blk.{}.ffn_up_exps.bias", {Dim::experts, Dim::two_expert_ffn}, Op::odd_columns},
     {"model.layers.{}.mlp.experts.down_proj", "blk.{}.ffn_down_exps.weight", {Dim::experts, Dim::expert_ffn, Dim::hidden}, Op::transpose},
-    {"model.layers.{}.mlp.experts.down_proj_bias", "blk.{}.ffn_down_exps.bias", {Dim::experts, Dim::hidden}},
+};
+
+// the same the right way round
+constexpr TensorRule kMxfp4Experts[] = {
+    {.hf_name = "model.layers.{}.mlp.experts.gate_up_proj",
+     .gguf_name = "blk.{}.ffn_gate_exps.weight",
+     .shape = {Dim::experts, Dim::two_expert_ffn, Dim::hidden},
+     .op = Op::even_rows,
+     .mxfp4 = true},
+    {.hf_name = "model.layers.{}.mlp.experts.gate_up_proj",
+     .gguf_name = "blk.{}.ffn_up_exps.weight",
+     .shape = {Dim::experts, Dim::two_expert_ffn, Dim::hidden},
+     .op = Op::odd_rows,
+     .mxfp4 = true},
+    {.hf_name = "model.layers.{}.mlp.experts.down_proj",
+     .gguf_name = "blk.{}.ffn_down_exps.weight",
+     .shape = {Dim::experts, Dim::hidden, Dim::expert_ffn},
+     .mxfp4 = true},
 };
 
 std::string obstacle(const HfConfig& config) {
@@ -51,10 +72,17 @@ Family gpt_oss_family() {
                      .experts = {.keys = {"num_local_experts", "num_experts"}, .count = 128, .used = 4}},
         .hyperparameters = {kDecoderNumbers, kExpertNumbers, kWindowNumbers},
         .tensors = {kEmbeddings, kFinalNorm, kTiedOutput, kPlainAttention, kQkvBiases<Op::as_stored, Op::as_stored, When::attention_bias>,
-                    kOutputBias<When::attention_bias>, kTensors},
+                    kOutputBias<When::attention_bias>, kTensors, kPlainExperts},
         .windows = true,
         .obstacle = obstacle,
     };
+}
+
+Family gpt_oss_mxfp4_family() {
+    Family family = gpt_oss_family();
+    family.quantization = "mxfp4";
+    family.tensors.back() = kMxfp4Experts;
+    return family;
 }
 
 }  // namespace tfserve
