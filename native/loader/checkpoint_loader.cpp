@@ -34,17 +34,21 @@ HfConfig read_config(const std::filesystem::path& directory) {
 
 /// The type of a tensor in memory.
 ggml_type target_type(const PlannedTensor& planned, WeightType wanted) {
-    if (planned.source == nullptr || planned.shape.size() == 1) return GGML_TYPE_F32;  // llama.cpp's graphs add and multiply vectors in f32
+    if (planned.sources.empty() || planned.shape.size() == 1 || planned.float32)
+        return GGML_TYPE_F32;  // llama.cpp's graphs add and multiply vectors in f32
     switch (wanted) {
         case WeightType::bfloat16: return GGML_TYPE_BF16;
         case WeightType::float16: return GGML_TYPE_F16;
         case WeightType::float32: return GGML_TYPE_F32;
         case WeightType::as_stored: break;
     }
-    return ggml_type_of(planned.source->dtype);
+    return planned.scales != nullptr ? GGML_TYPE_MXFP4 : ggml_type_of(planned.sources.front()->dtype);
 }
 
-const char* type_text(ggml_type type) { return type == GGML_TYPE_BF16 ? "bfloat16" : type == GGML_TYPE_F16 ? "float16" : "float32"; }
+const char* type_text(ggml_type type) {
+    if (type == GGML_TYPE_MXFP4) return "mxfp4";
+    return type == GGML_TYPE_BF16 ? "bfloat16" : type == GGML_TYPE_F16 ? "float16" : "float32";
+}
 
 /// Carries the state through llama.cpp's callback, one call a tensor.
 class Transfer {
@@ -61,9 +65,8 @@ class Transfer {
     static void set_data(ggml_tensor* target, void* self) { static_cast<Transfer*>(self)->set(target); }
 
     std::uint64_t bytes_of(const PlannedTensor& tensor) const {
-        std::uint64_t bytes = ggml_type_size(target_type(tensor, options_.dtype));
-        for (std::int64_t dim : tensor.shape) bytes *= static_cast<std::uint64_t>(dim);
-        return bytes;
+        const std::int64_t rows = tensor.slices() * tensor.rows();
+        return static_cast<std::uint64_t>(rows) * ggml_row_size(target_type(tensor, options_.dtype), tensor.width());
     }
 
     const LoadProgress& total() const { return total_; }
@@ -108,6 +111,14 @@ std::unique_ptr<gguf_context, FreeGguf> describe(const ModelPlan& plan, WeightTy
     for (const auto& [key, value] : plan.metadata) {
         if (const auto* number = std::get_if<std::uint32_t>(&value)) gguf_set_val_u32(gguf.get(), key.c_str(), *number);
         if (const auto* number = std::get_if<float>(&value)) gguf_set_val_f32(gguf.get(), key.c_str(), *number);
+        if (const auto* flag = std::get_if<bool>(&value)) gguf_set_val_bool(gguf.get(), key.c_str(), *flag);
+        if (const auto* flags = std::get_if<std::vector<bool>>(&value)) {
+            const std::vector<std::int8_t> bytes(flags->begin(), flags->end());
+            gguf_set_arr_data(gguf.get(), key.c_str(), GGUF_TYPE_BOOL, bytes.data(), bytes.size());
+        }
+        if (const auto* numbers = std::get_if<std::vector<std::uint32_t>>(&value)) {
+            gguf_set_arr_data(gguf.get(), key.c_str(), GGUF_TYPE_UINT32, numbers->data(), numbers->size());
+        }
         if (const auto* text = std::get_if<std::string>(&value)) gguf_set_val_str(gguf.get(), key.c_str(), text->c_str());
     }
     // tokens go in and out as numbers: text is the server's business
@@ -167,13 +178,13 @@ LoadedModel load_checkpoint(const LoadOptions& options, const ProgressFn& progre
     info.num_parameters = plan.num_parameters;
     info.weight_bytes = transfer.total().bytes_total;
     info.mapped_bytes = transfer.stats().mapped_bytes;
-    info.context_length = config.max_position_embeddings;
+    info.context_length = plan.context_length;
     info.vocab_size = config.vocab_size;
     info.hidden_size = config.hidden_size;
     info.num_layers = config.num_hidden_layers;
     info.num_heads = config.num_attention_heads;
     info.num_kv_heads = config.num_key_value_heads;
-    info.head_dim = config.head_dim;
+    info.head_dim = config.kv_lora_rank > 0 ? 0 : config.head_dim;
     if (config.bos_token_id && *config.bos_token_id >= 0) info.bos_token_id = config.bos_token_id;
     for (TokenId id : config.eos_token_ids) {
         if (id >= 0 && id < config.vocab_size) info.eos_token_ids.push_back(id);

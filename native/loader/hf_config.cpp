@@ -1,104 +1,13 @@
 #include "loader/hf_config.h"
 
-#include <algorithm>
-#include <cmath>
-#include <limits>
-
-#include "loader/json_file.h"
-#include "loader/load_error.h"
+#include "loader/hf_fields.h"
+#include "loader/hf_rope.h"
 
 namespace tfserve {
 
+using namespace hf;
+
 namespace {
-
-using Json = nlohmann::json;
-
-constexpr const char* kFile = "config.json";
-constexpr std::int64_t kMaxWidth = 1 << 20;  // hidden, feed-forward and projection widths
-constexpr std::int64_t kMaxVocabulary = 1 << 24;
-constexpr std::int64_t kMaxContext = 1 << 28;
-constexpr std::int64_t kMaxLayers = 512;  // what llama.cpp's fixed arrays hold
-constexpr std::int64_t kMaxHeads = 4096;
-
-[[noreturn]] void invalid(const std::string& what) { throw LoadError(LoadError::Kind::invalid, std::string(kFile) + ": " + what + "."); }
-[[noreturn]] void unsupported(const std::string& what) {
-    throw LoadError(LoadError::Kind::unsupported, std::string(kFile) + ": " + what + ".");
-}
-
-/// Typed access to one object of the file; null counts as absent, unless is_null() is asked.
-class Fields {
-   public:
-    Fields(const Json& object, std::string prefix) : object_(object), prefix_(std::move(prefix)) {
-        if (!object.is_object()) invalid((prefix_.empty() ? "the file" : prefix_) + " is not an object");
-    }
-
-    const Json* find(const char* key) const {
-        const auto it = object_.find(key);
-        return it == object_.end() || it->is_null() ? nullptr : &*it;
-    }
-
-    bool is_null(const char* key) const {
-        const auto it = object_.find(key);
-        return it != object_.end() && it->is_null();
-    }
-
-    bool has_nested_object() const {
-        return std::any_of(object_.begin(), object_.end(), [](const Json& value) { return value.is_object(); });
-    }
-
-    std::int32_t integer(const char* key, std::int64_t low, std::int64_t high, std::optional<std::int64_t> fallback = {}) const {
-        const Json* value = find(key);
-        if (value == nullptr) {
-            if (!fallback) invalid(prefix_ + key + " is missing");
-            return static_cast<std::int32_t>(*fallback);
-        }
-        return checked_integer(*value, prefix_ + key, low, high);
-    }
-
-    double number(const char* key, double low, double high, std::optional<double> fallback = {}) const {
-        const Json* value = find(key);
-        if (value == nullptr) {
-            if (!fallback) invalid(prefix_ + key + " is missing");
-            return *fallback;
-        }
-        const double x = value->is_number() ? value->get<double>() : std::numeric_limits<double>::quiet_NaN();
-        if (!(x >= low && x <= high)) invalid(prefix_ + key + " is not a number between " + short_text(low) + " and " + short_text(high));
-        return x;
-    }
-
-    bool boolean(const char* key, bool fallback) const {
-        const Json* value = find(key);
-        if (value == nullptr) return fallback;
-        if (!value->is_boolean()) invalid(prefix_ + key + " is neither true nor false");
-        return value->get<bool>();
-    }
-
-    std::string text(const char* key, const std::string& fallback) const {
-        const Json* value = find(key);
-        if (value == nullptr) return fallback;
-        if (!value->is_string()) invalid(prefix_ + key + " is not text");
-        return value->get<std::string>();
-    }
-
-    static std::int32_t checked_integer(const Json& value, const std::string& name, std::int64_t low, std::int64_t high) {
-        // 4096.0 is written by some tools and is a whole number all the same
-        const double x = value.is_number() ? value.get<double>() : std::numeric_limits<double>::quiet_NaN();
-        if (!(x >= static_cast<double>(low) && x <= static_cast<double>(high)) || x != std::floor(x)) {
-            invalid(name + " is not a whole number between " + std::to_string(low) + " and " + std::to_string(high));
-        }
-        return static_cast<std::int32_t>(x);
-    }
-
-   private:
-    static std::string short_text(double x) {
-        std::string out(32, '\0');
-        out.resize(static_cast<std::size_t>(std::snprintf(out.data(), out.size(), "%g", x)));
-        return out;
-    }
-
-    const Json& object_;
-    std::string prefix_;
-};
 
 std::string architecture_of(const Fields& fields) {
     const Json* list = fields.find("architectures");
@@ -107,84 +16,177 @@ std::string architecture_of(const Fields& fields) {
     return list->front().get<std::string>();
 }
 
-double yarn_mscale(double scale, double mscale) { return scale <= 1 ? 1.0 : 0.1 * mscale * std::log(scale) + 1.0; }
-
-RopeConfig read_rope(const Fields& top, const HfConfig& config, const HfDefaults& defaults) {
-    RopeConfig rope;
-    const Json* five = top.find("rope_parameters");
-    const Json* four = top.find("rope_scaling");
-    static const Json kNone = Json::object();
-    // an old rope_scaling goes before rope_parameters, as it does in transformers
-    const bool old = four != nullptr && !(four->is_object() && four->empty());
-    const Fields fields(old ? *four : five != nullptr ? *five : kNone, old ? "rope_scaling." : "rope_parameters.");
-    if (fields.has_nested_object()) unsupported("rope parameters that differ from layer to layer are not supported for this architecture");
-
-    const double theta = top.number("rope_theta", 1e-3, 1e12, defaults.rope_theta);
-    rope.theta = fields.number("rope_theta", 1e-3, 1e12, theta);
-    // a part of the head is rotated only in families that are not here
-    const double partial = fields.number("partial_rotary_factor", 0, 1e3, top.number("partial_rotary_factor", 0, 1e3, 1.0));
-    if (partial != 1.0) unsupported("partial_rotary_factor other than 1 is not supported for this architecture");
-
-    const std::string type = fields.text("rope_type", fields.text("type", "default"));
-    if (type == "default") return rope;
-    constexpr double kMaxFactor = 1e6;
-    // beside the rope parameters it goes before the one in them
-    rope.original_max_position_embeddings =
-        top.integer("original_max_position_embeddings", 1, kMaxContext,
-                    fields.integer("original_max_position_embeddings", 1, kMaxContext, config.max_position_embeddings));
-    if (type == "linear") {
-        rope.type = RopeType::linear;
-        rope.factor = fields.number("factor", 1e-3, kMaxFactor);
-    } else if (type == "dynamic") {
-        rope.type = RopeType::dynamic;
-        rope.factor = fields.number("factor", 1e-3, kMaxFactor);
-    } else if (type == "llama3") {
-        rope.type = RopeType::llama3;
-        rope.factor = fields.number("factor", 1e-3, kMaxFactor);
-        rope.low_freq_factor = fields.number("low_freq_factor", 1e-6, kMaxFactor);
-        rope.high_freq_factor = fields.number("high_freq_factor", 1e-6, kMaxFactor);
-        if (rope.high_freq_factor <= rope.low_freq_factor) invalid("rope high_freq_factor is not greater than low_freq_factor");
-    } else if (type == "yarn") {
-        rope.type = RopeType::yarn;
-        rope.factor = fields.number("factor", 1e-3, kMaxFactor,
-                                    static_cast<double>(config.max_position_embeddings) / rope.original_max_position_embeddings);
-        // 0 means unset, as it does in transformers
-        if (const double beta = fields.number("beta_fast", 0, kMaxFactor, 0.0); beta > 0) rope.beta_fast = beta;
-        if (const double beta = fields.number("beta_slow", 0, kMaxFactor, 0.0); beta > 0) rope.beta_slow = beta;
-        rope.truncate = fields.boolean("truncate", true);
-        const double mscale = fields.number("mscale", 0, 1e3, 0.0), mscale_all = fields.number("mscale_all_dim", 0, 1e3, 0.0);
-        const double by_formula = mscale != 0 && mscale_all != 0 ? yarn_mscale(rope.factor, mscale) / yarn_mscale(rope.factor, mscale_all)
-                                                                 : yarn_mscale(rope.factor, 1.0);
-        rope.attention_factor = fields.number("attention_factor", 1e-3, 1e3, by_formula);
-        if (rope.theta <= 1) invalid("rope_theta must be greater than 1 with yarn");
-    } else {
-        unsupported("the rope type " + in_quotes(type) + " is not supported; default, linear, dynamic, llama3 and yarn are");
+void read_attention(const Fields& top, const HfDefaults& defaults, HfConfig& config) {
+    config.num_attention_heads = top.integer_or("num_attention_heads", 1, kMaxHeads, defaults.num_attention_heads);
+    const bool as_many = defaults.num_key_value_heads == 0 || top.is_null("num_key_value_heads");
+    config.num_key_value_heads =
+        top.integer("num_key_value_heads", 1, kMaxHeads, as_many ? config.num_attention_heads : defaults.num_key_value_heads);
+    if (config.num_attention_heads % config.num_key_value_heads != 0) {
+        invalid("num_attention_heads (" + std::to_string(config.num_attention_heads) + ") is not a multiple of num_key_value_heads (" +
+                std::to_string(config.num_key_value_heads) + ")");
     }
-    return rope;
+    const std::int32_t width = defaults.head_dim != 0 ? defaults.head_dim : config.hidden_size / config.num_attention_heads;
+    config.head_dim = defaults.latent_attention ? config.qk_rope_head_dim : top.integer("head_dim", 2, 65536, width);
+    if (config.head_dim < 2 || config.head_dim % 2 != 0) {
+        invalid("head_dim (" + std::to_string(config.head_dim) + ") is not an even number");
+    }
+    if (static_cast<std::int64_t>(config.head_dim) * config.num_attention_heads > kMaxWidth) {
+        invalid("head_dim x num_attention_heads is beyond " + std::to_string(kMaxWidth));
+    }
+    config.attention_bias = top.boolean("attention_bias", defaults.attention_bias);
+    config.qkv_bias = top.boolean("qkv_bias", true);
+    if (defaults.query_pre_attn_scalar > 0) {
+        config.attention_scale = 1 / std::sqrt(top.number("query_pre_attn_scalar", 1e-3, 1e6, defaults.query_pre_attn_scalar));
+    }
+    auto cap = [&](const char* key, double assumed) { return top.number(key, 0, 1e6, top.is_null(key) ? 0.0 : assumed); };
+    config.attn_logit_softcapping = cap("attn_logit_softcapping", defaults.attn_logit_softcapping);
+    config.final_logit_softcapping = cap("final_logit_softcapping", defaults.final_logit_softcapping);
+    const Json* both_ways = top.find("use_bidirectional_attention");
+    if (both_ways != nullptr && *both_ways != false && *both_ways != "vision") {
+        unsupported("use_bidirectional_attention is not supported");
+    }
 }
 
-bool uses_sliding_window(const Fields& top, const HfConfig& config) {
-    // transformers switches all windows off with this one key, and assumes 4096 where none is stated
-    const bool stated = top.boolean("use_sliding_window", false) && !top.is_null("sliding_window");
-    const std::int32_t window = stated ? top.integer("sliding_window", 0, kMaxContext, 4096) : 0;
-    if (const Json* types = top.find("layer_types")) {
-        if (!types->is_array() || types->size() != static_cast<std::size_t>(config.num_hidden_layers)) {
-            invalid("layer_types is not a list with one entry a layer");
+void read_per_layer(const Fields& top, HfConfig& config) {
+    if (top.boolean("enable_moe_block", false)) unsupported("layers with experts are not supported for this architecture");
+    if (top.find("per_layer_config") != nullptr) unsupported("per_layer_config is not supported");
+    config.global_head_dim = top.integer("global_head_dim", 2, 65536, 512);
+    if (config.global_head_dim % 2 != 0) invalid("global_head_dim is not an even number");
+    if (std::int64_t{config.global_head_dim} * config.num_attention_heads > kMaxWidth) invalid("global_head_dim is too large");
+    config.keys_are_values = top.boolean("attention_k_eq_v", false);
+    if (config.keys_are_values && top.find("num_global_key_value_heads") != nullptr) {
+        config.num_global_key_value_heads = top.integer("num_global_key_value_heads", 1, config.num_attention_heads);
+        if (config.num_attention_heads % config.num_global_key_value_heads != 0)
+            invalid("num_global_key_value_heads does not divide the heads");
+    }
+    config.num_kv_shared_layers = top.integer("num_kv_shared_layers", 0, config.num_hidden_layers, 0);
+    config.double_wide_mlp = top.boolean("use_double_wide_mlp", false);
+    config.hidden_size_per_layer_input =
+        top.is_null("hidden_size_per_layer_input") ? 0 : top.integer("hidden_size_per_layer_input", 0, 65536, 256);
+    if (top.integer("vocab_size_per_layer_input", 1, kMaxVocabulary, config.vocab_size) != config.vocab_size) {
+        unsupported("vocab_size_per_layer_input other than vocab_size is not supported");
+    }
+    // layers that share take from the last one of their kind that does not
+    for (const bool window : {false, true}) {
+        bool owned = false, shared = false;
+        for (std::int32_t layer = 0; layer < config.num_hidden_layers; ++layer) {
+            if (config.has_window(layer) == window) (config.shares_kv(layer) ? shared : owned) = true;
         }
-        bool sliding = false;
-        for (const Json& type : *types) {
+        if (shared && !owned) invalid("num_kv_shared_layers leaves layers with nothing to share");
+    }
+}
+
+void read_latent_attention(const Fields& top, HfConfig& config) {
+    config.q_lora_rank = top.is_null("q_lora_rank") ? 0 : top.integer("q_lora_rank", 0, kMaxWidth, 1536);
+    config.kv_lora_rank = top.integer("kv_lora_rank", 1, kMaxWidth, 512);
+    config.qk_nope_head_dim = top.integer("qk_nope_head_dim", 1, 65536, 128);
+    config.qk_rope_head_dim = top.integer("qk_rope_head_dim", 2, 65536, 64);
+    config.v_head_dim = top.integer("v_head_dim", 1, 65536, 128);
+    config.rope_interleave = top.boolean("rope_interleave", true);
+    const std::int64_t heads = top.integer("num_attention_heads", 1, kMaxHeads);
+    if (heads * (config.qk_nope_head_dim + config.qk_rope_head_dim + config.v_head_dim) > kMaxWidth) {
+        invalid("the heads together are wider than " + std::to_string(kMaxWidth));
+    }
+}
+
+void read_experts(const Fields& top, const HfDefaults& defaults, HfConfig& config) {
+    const ExpertDefaults& experts = defaults.experts;
+    constexpr std::int64_t kMaxExperts = 1024;  // what llama.cpp's fixed arrays hold
+    const char* key = experts.keys[1] != nullptr && top.find(experts.keys[0]) == nullptr ? experts.keys[1] : experts.keys[0];
+    config.num_experts = top.integer(key, 2, kMaxExperts, experts.count);
+    config.num_experts_per_tok = top.integer("num_experts_per_tok", 1, config.num_experts, experts.used);
+    if (config.num_experts_per_tok > config.num_experts) invalid("num_experts_per_tok is beyond the number of experts");
+    config.expert_intermediate_size =
+        experts.width_key != nullptr ? top.integer(experts.width_key, 1, kMaxWidth, experts.width) : config.intermediate_size;
+    if (experts.shared_width_key != nullptr) {
+        config.shared_intermediate_size = top.integer(experts.shared_width_key, 0, kMaxWidth, experts.shared_width);
+    }
+    if (experts.shared_count_key != nullptr) {
+        config.num_shared_experts =
+            top.is_null(experts.shared_count_key) ? 0 : top.integer(experts.shared_count_key, 0, 64, experts.shared_count);
+        const std::int64_t width = std::int64_t{config.num_shared_experts} * config.expert_intermediate_size;
+        if (width > kMaxWidth) invalid("the shared experts together are wider than " + std::to_string(kMaxWidth));
+        config.shared_intermediate_size = static_cast<std::int32_t>(width);
+    }
+    config.norm_topk_prob = top.boolean("norm_topk_prob", defaults.norm_topk_prob);
+    config.routed_scaling_factor = top.number("routed_scaling_factor", 1e-6, 1e6, defaults.routed_scaling_factor);
+    config.num_dense_layers =
+        std::min(top.integer("first_k_dense_replace", 0, kMaxLayers, defaults.num_dense_layers), config.num_hidden_layers);
+    const Json* dense = top.find("mlp_only_layers");
+    config.some_layers_dense = (dense != nullptr && !dense->empty()) || top.integer("decoder_sparse_step", 0, kMaxLayers, 1) != 1;
+
+    const std::int32_t groups = top.integer("n_group", 1, kMaxExperts, std::max(1, defaults.num_expert_groups));
+    const std::int32_t used = top.integer("topk_group", 1, kMaxExperts, std::max(1, defaults.num_groups_used));
+    if (used >= groups) return;  // every group may be chosen
+    if (config.num_experts % groups != 0 || config.num_experts / groups < 2) invalid("the experts cannot be divided into n_group groups");
+    if (config.num_experts_per_tok > config.num_experts / groups * used) invalid("topk_group groups have too few experts for a token");
+    config.num_expert_groups = groups, config.num_groups_used = used;
+    config.group_limited = top.text("topk_method", "greedy") == "group_limited_greedy";
+}
+
+/// Which layers have a window, and how long it is. One as long as the context changes nothing.
+void read_windows(const Fields& top, const HfDefaults& defaults, HfConfig& config) {
+    std::int32_t window = 0;
+    if (defaults.windows == WindowRule::switched) {
+        // transformers switches all windows off with this one key, and assumes 4096 where none is stated
+        const bool on = top.boolean("use_sliding_window", false) && !top.is_null("sliding_window");
+        window = on ? top.integer("sliding_window", 0, kMaxContext, 4096) : 0;
+    } else if (!top.is_null("sliding_window")) {
+        window = top.integer("sliding_window", 0, kMaxContext, defaults.sliding_window);
+    }
+    const auto layers = static_cast<std::size_t>(config.num_hidden_layers);
+    config.window_layers.assign(layers, defaults.windows == WindowRule::all_layers);
+    if (const Json* types = top.find("layer_types"); types != nullptr && defaults.windows != WindowRule::all_layers) {
+        if (!types->is_array() || types->size() != layers) invalid("layer_types is not a list with one entry a layer");
+        for (std::size_t layer = 0; layer < layers; ++layer) {
+            const Json& type = (*types)[layer];
             if (!type.is_string()) invalid("layer_types has an entry that is not text");
             const auto& name = type.get_ref<const std::string&>();
             if (name != "full_attention" && name != "sliding_attention") {
                 unsupported("the layer type " + in_quotes(name) + " is not supported for this architecture");
             }
-            sliding = sliding || name == "sliding_attention";
+            config.window_layers[layer] = name == "sliding_attention";
         }
-        return sliding && (!stated || window < config.max_position_embeddings);
+    } else if (defaults.windows == WindowRule::patterned) {
+        const auto pattern = static_cast<std::size_t>(top.integer("sliding_window_pattern", 1, kMaxLayers, defaults.window_pattern));
+        for (std::size_t layer = 0; layer < layers; ++layer) config.window_layers[layer] = (layer + 1) % pattern != 0;
+    } else if (defaults.windows == WindowRule::switched) {
+        const auto first = static_cast<std::size_t>(top.integer("max_window_layers", 0, kMaxContext, 28));
+        for (std::size_t layer = 0; layer < layers; ++layer) config.window_layers[layer] = layer >= first;
     }
-    // layers from max_window_layers on have the window; one as long as the context changes nothing
-    return stated && window < config.max_position_embeddings &&
-           top.integer("max_window_layers", 0, kMaxContext, 28) < config.num_hidden_layers;
+    if (defaults.last_layer_full) config.window_layers.back() = false;
+    const bool some = std::find(config.window_layers.begin(), config.window_layers.end(), true) != config.window_layers.end();
+    const std::int32_t context = config.max_position_embeddings;
+    if (defaults.windows == WindowRule::patterned) {
+        // such layers differ in more than their window
+        config.sliding_window = window == 0 ? context : window;
+    } else {
+        config.sliding_window = some && window < context ? window : 0;
+    }
+}
+
+void read_rope_layers(const Fields& top, const HfDefaults& defaults, HfConfig& config) {
+    const auto layers = static_cast<std::size_t>(config.num_hidden_layers);
+    config.rope_layers.assign(layers, true);
+    if (defaults.no_rope_layer_interval == 0) return;
+    if (top.find("no_rope_layers") != nullptr) {
+        // in spite of its name it says which layers do rotate
+        const std::vector<double> list = top.numbers("no_rope_layers", 0, 1);
+        if (list.size() != layers) invalid("no_rope_layers is not a list with one entry a layer");
+        for (std::size_t layer = 0; layer < layers; ++layer) config.rope_layers[layer] = list[layer] != 0;
+        return;
+    }
+    const auto interval = static_cast<std::size_t>(top.integer("no_rope_layer_interval", 1, kMaxLayers, defaults.no_rope_layer_interval));
+    for (std::size_t layer = 0; layer < layers; ++layer) config.rope_layers[layer] = (layer + 1) % interval != 0;
+}
+
+void read_multipliers(const Fields& top, HfConfig& config) {
+    config.attention_multiplier = top.number("attention_multiplier", 1e-9, 1e6, 1.0);
+    config.embedding_multiplier = top.number("embedding_multiplier", 1e-9, 1e6, 1.0);
+    config.residual_multiplier = top.number("residual_multiplier", 1e-9, 1e6, 1.0);
+    config.logits_scaling = top.number("logits_scaling", 1e-9, 1e6, 1.0);
+    config.swiglu_alpha = top.number("swiglu_alpha", 0, 1e6, 1.702);
+    config.swiglu_limit = top.number("swiglu_limit", 0, 1e6, 7.0);
 }
 
 std::optional<DType> stated_dtype(const Fields& top) {
@@ -200,49 +202,43 @@ std::optional<DType> stated_dtype(const Fields& top) {
 }  // namespace
 
 std::string hf_architecture(std::string_view json) {
-    const Json document = parse_json(json, kFile);
+    const Json document = parse_json(json, kConfigFile);
     return architecture_of(Fields(document, ""));
 }
 
 HfConfig parse_hf_config(std::string_view json, const HfDefaults& defaults) {
-    const Json document = parse_json(json, kFile);
-    const Fields top(document, "");
+    const Json document = parse_json(json, kConfigFile);
+    const Fields file(document, "");
+    const Json* text = defaults.text_config ? file.find("text_config") : nullptr;
+    if (defaults.text_config && text == nullptr) invalid("text_config is missing");
+    const Fields top(text != nullptr ? *text : document, text != nullptr ? "text_config." : "");
     HfConfig config;
-    config.architecture = architecture_of(top);
-    config.model_type = top.text("model_type", "");
+    config.architecture = architecture_of(file);
+    config.model_type = file.text("model_type", "");
     config.hidden_size = top.integer("hidden_size", 1, kMaxWidth);
     config.intermediate_size = top.integer("intermediate_size", 1, kMaxWidth);
     config.num_hidden_layers = top.integer("num_hidden_layers", 1, kMaxLayers);
-    config.num_attention_heads = top.integer("num_attention_heads", 1, kMaxHeads);
-    const bool as_many = defaults.num_key_value_heads == 0 || top.is_null("num_key_value_heads");
-    config.num_key_value_heads =
-        top.integer("num_key_value_heads", 1, kMaxHeads, as_many ? config.num_attention_heads : defaults.num_key_value_heads);
-    if (config.num_attention_heads % config.num_key_value_heads != 0) {
-        invalid("num_attention_heads (" + std::to_string(config.num_attention_heads) + ") is not a multiple of num_key_value_heads (" +
-                std::to_string(config.num_key_value_heads) + ")");
-    }
-    config.head_dim =
-        top.integer("head_dim", 2, 65536, defaults.head_dim != 0 ? defaults.head_dim : config.hidden_size / config.num_attention_heads);
-    if (config.head_dim < 2 || config.head_dim % 2 != 0)
-        invalid("head_dim (" + std::to_string(config.head_dim) + ") is not an even number");
-    if (static_cast<std::int64_t>(config.head_dim) * config.num_attention_heads > kMaxWidth) {
-        invalid("head_dim x num_attention_heads is beyond " + std::to_string(kMaxWidth));
-    }
-    config.vocab_size = top.integer("vocab_size", 1, kMaxVocabulary);
+    if (defaults.latent_attention) read_latent_attention(top, config);
+    read_attention(top, defaults, config);
+    config.vocab_size = top.integer_or("vocab_size", 1, kMaxVocabulary, defaults.vocab_size);
     config.max_position_embeddings = top.integer("max_position_embeddings", 1, kMaxContext, defaults.max_position_embeddings);
-    config.rms_norm_eps = top.number("rms_norm_eps", 0, 1, 1e-6);
-    config.tie_word_embeddings = top.boolean("tie_word_embeddings", defaults.tie_word_embeddings);
-    config.attention_bias = top.boolean("attention_bias", false);
+    config.rms_norm_eps = top.number("rms_norm_eps", 0, 1, defaults.rms_norm_eps);
+    config.tie_word_embeddings = file.boolean("tie_word_embeddings", top.boolean("tie_word_embeddings", defaults.tie_word_embeddings));
     config.mlp_bias = top.boolean("mlp_bias", false);
-    config.hidden_act = top.text("hidden_act", "silu");
-    config.rope = read_rope(top, config, defaults);
-    config.sliding_window = uses_sliding_window(top, config);
-    config.dtype = stated_dtype(top);
-    if (const Json* quantization = top.find("quantization_config")) {
+    config.hidden_act = top.text(defaults.activation_key, defaults.activation);
+    if (defaults.experts.keys[0] != nullptr) read_experts(top, defaults, config);
+    read_rope(top, defaults, config);
+    read_windows(top, defaults, config);
+    if (defaults.per_layer_inputs) read_per_layer(top, config);
+    read_rope_layers(top, defaults, config);
+    read_multipliers(top, config);
+    config.dtype = stated_dtype(file);
+    if (const Json* quantization = file.find("quantization_config")) {
         config.quantization = Fields(*quantization, "quantization_config.").text("quant_method", "unknown");
     }
-    if (const Json* bos = top.find("bos_token_id")) config.bos_token_id = Fields::checked_integer(*bos, "bos_token_id", -1, kMaxVocabulary);
-    if (const Json* eos = top.find("eos_token_id")) {
+    auto token = [&](const char* key) { return file.find(key) != nullptr ? file.find(key) : top.find(key); };
+    if (const Json* bos = token("bos_token_id")) config.bos_token_id = Fields::checked_integer(*bos, "bos_token_id", -1, kMaxVocabulary);
+    if (const Json* eos = token("eos_token_id")) {
         for (const Json& id : eos->is_array() ? *eos : Json::array({*eos})) {
             config.eos_token_ids.push_back(Fields::checked_integer(id, "eos_token_id", -1, kMaxVocabulary));
         }

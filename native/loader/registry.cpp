@@ -1,5 +1,6 @@
 #include "loader/registry.h"
 
+#include <algorithm>
 #include <vector>
 
 #include "loader/families/families.h"
@@ -9,36 +10,53 @@ namespace tfserve {
 
 namespace {
 
-constexpr HyperRule kDenseDecoder[] = {
-    {"block_count", &HfConfig::num_hidden_layers},
-    {"context_length", &HfConfig::max_position_embeddings},
-    {"embedding_length", &HfConfig::hidden_size},
-    {"feed_forward_length", &HfConfig::intermediate_size},
-    {"vocab_size", &HfConfig::vocab_size},
-    {"attention.head_count", &HfConfig::num_attention_heads},
-    {"attention.head_count_kv", &HfConfig::num_key_value_heads},
-    {"attention.key_length", &HfConfig::head_dim},
-    {"attention.value_length", &HfConfig::head_dim},
-    {"rope.dimension_count", &HfConfig::head_dim},
-    {"attention.layer_norm_rms_epsilon", &HfConfig::rms_norm_eps},
-};
+bool activation_fits(Activation activation, const std::string& name) {
+    switch (activation) {
+        case Activation::silu: return name == "silu" || name == "swish";
+        case Activation::gelu_tanh: return name == "gelu_pytorch_tanh" || name == "gelu_new";
+    }
+    return false;
+}
 
 /// Empty when the family can run the configuration.
 std::string obstacle(const Family& family, const HfConfig& config) {
-    const bool factors = config.rope.type == RopeType::llama3 || config.rope.type == RopeType::yarn;
-    if (factors && !family.rope_factors) return "this kind of rope scaling";
+    const RopeType rope = config.rope.type;
+    const bool factors = rope == RopeType::llama3 || rope == RopeType::yarn || rope == RopeType::longrope || rope == RopeType::proportional;
+    if (factors && family.rope_scaling == RopeScaling::linear) return "this kind of rope scaling";
+    if (factors && family.rope_scaling == RopeScaling::yarn_by_name && rope != RopeType::yarn) return "this kind of rope scaling";
+    if (config.rotary_dim != config.head_dim && !family.partial_rotary) return "partial_rotary_factor other than 1";
     if (family.square_attention && config.head_dim * config.num_attention_heads != config.hidden_size) {
         return "head_dim x num_attention_heads other than hidden_size";
     }
-    return "";
+    return family.obstacle != nullptr ? family.obstacle(config) : "";
 }
 
 }  // namespace
 
-std::span<const HyperRule> dense_decoder_hyperparameters() { return kDenseDecoder; }
-
 std::span<const Family> all_families() {
-    static const std::vector<Family> families = {llama_family(), qwen2_family(), qwen2_as_llama_family(), qwen3_family()};
+    static const std::vector<Family> families = {
+        llama_family(),
+        mistral_family(),
+        mixtral_family(),
+        qwen2_family(),
+        qwen2_as_llama_family(),
+        qwen2_moe_family(),
+        qwen3_family(),
+        qwen3_moe_family(),
+        gemma2_family(),
+        gemma3_family(),
+        gemma3_multimodal_family(),
+        gemma4_family(),
+        gemma4_multimodal_family(),
+        phi3_family(),
+        granite_family(),
+        olmo2_family(),
+        smollm3_family(),
+        deepseek_v2_family(),
+        deepseek_v3_family(),
+        gpt_oss_family(),
+        gpt_oss_mxfp4_family(),
+    };
     return families;
 }
 
@@ -64,17 +82,20 @@ const HfDefaults& family_defaults(const std::string& hf_architecture) {
 const Family& select_family(const HfConfig& config) {
     family_defaults(config.architecture);
     auto refuse = [](const std::string& what) { return LoadError(LoadError::Kind::unsupported, "config.json: " + what + "."); };
-    if (!config.quantization.empty()) {
+    auto fits = [&](const Family& family) {
+        return config.architecture == family.hf_architecture && config.quantization == family.quantization;
+    };
+    if (std::none_of(all_families().begin(), all_families().end(), fits)) {
         throw refuse("checkpoints quantised by " + in_quotes(config.quantization) +
                      " are not supported; use one in bfloat16 or float16, or a GGUF file");
     }
-    if (config.hidden_act != "silu" && config.hidden_act != "swish") {
-        throw refuse("hidden_act " + in_quotes(config.hidden_act) + " is not supported for " + config.architecture + ", only silu is");
-    }
-    if (config.sliding_window) throw refuse("sliding-window attention is not supported for " + config.architecture);
     std::string problem;
     for (const Family& family : all_families()) {
-        if (config.architecture != family.hf_architecture) continue;
+        if (!fits(family)) continue;
+        if (!activation_fits(family.activation, config.hidden_act)) {
+            throw refuse("hidden_act " + in_quotes(config.hidden_act) + " is not supported for " + config.architecture + ", only " +
+                         (family.activation == Activation::silu ? "silu" : "gelu_pytorch_tanh") + " is");
+        }
         problem = obstacle(family, config);
         if (problem.empty()) return family;
     }

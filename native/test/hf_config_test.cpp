@@ -109,8 +109,8 @@ TEST(hf_config_spellings_of_rope) {
     CHECK_EQ(parse(yarn).rope.attention_factor, 1.0);
 
     Json unknown = base();
-    unknown["rope_scaling"] = {{"rope_type", "su"}};
-    CHECK(contains(refusal(unknown.dump()), "\"su\" is not supported"));
+    unknown["rope_scaling"] = {{"rope_type", "spiral"}};
+    CHECK(contains(refusal(unknown.dump()), "\"spiral\" is not supported"));
     unknown["rope_scaling"] = {{"rope_type", "llama3"}, {"factor", 8.0}};
     CHECK(contains(refusal(unknown.dump()), "low_freq_factor is missing"));
     unknown["rope_scaling"] = 7;

@@ -1,9 +1,9 @@
 // Token ids and rendered prompts equal those of transformers, over difficult text.
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { Engine, RequestError } from '../../src/index.js'
-import { modelPath, readGoldens, tinyModels } from '../support/goldens.js'
+import { familyModels, modelPath, readGoldens, tinyModels } from '../support/goldens.js'
 
-describe.each(tinyModels)('%s', (name) => {
+describe.each([...tinyModels, ...familyModels])('%s', (name) => {
   const file = readGoldens(name)
   const clock = file.clock ?? ''
   let engine: Engine

@@ -54,6 +54,8 @@ export interface GoldenFile {
 }
 
 export const tinyModels = ['llama', 'llama2', 'qwen2', 'qwen3'] as const
+/** One of each further kind: windows, latent attention with experts, sinks. */
+export const familyModels = ['gemma3', 'deepseek-v2-lite', 'gpt-oss'] as const
 export const goldenModels = ['tfserve-demo', ...tinyModels] as const
 
 export function modelPath(name: string): string {
