@@ -7,7 +7,30 @@ import { ggufParts } from './model-spec.js'
 import { selectFiles } from './select-files.js'
 
 /** The checkpoints that the native loader has a family for (native/loader/families). */
-export const servableArchitectures: readonly string[] = ['LlamaForCausalLM', 'Qwen2ForCausalLM', 'Qwen3ForCausalLM']
+export const servableArchitectures: readonly string[] = [
+  'DeepseekV2ForCausalLM',
+  'DeepseekV3ForCausalLM',
+  'Gemma2ForCausalLM',
+  'Gemma3ForCausalLM',
+  'Gemma3ForConditionalGeneration',
+  'Gemma4ForCausalLM',
+  'Gemma4ForConditionalGeneration',
+  'GptOssForCausalLM',
+  'GraniteForCausalLM',
+  'LlamaForCausalLM',
+  'MistralForCausalLM',
+  'MixtralForCausalLM',
+  'Olmo2ForCausalLM',
+  'Phi3ForCausalLM',
+  'Qwen2ForCausalLM',
+  'Qwen2MoeForCausalLM',
+  'Qwen3ForCausalLM',
+  'Qwen3MoeForCausalLM',
+  'SmolLM3ForCausalLM',
+]
+
+/** Quantisations of checkpoints that the native loader reads. */
+const readableQuantisations = ['mxfp4']
 
 /** A file of a snapshot. */
 export interface SnapshotFile {
@@ -45,7 +68,8 @@ export async function checkpointObstacle(
   const config = await readConfig(join(snapshot, 'config.json'))
   if (typeof config === 'string') return config
   const quantised = config.quantization_config?.quant_method
-  if (quantised !== undefined) return `quantised by ${quantised.slice(0, 64)}, which cannot be loaded`
+  if (quantised !== undefined && !readableQuantisations.includes(quantised))
+    return `quantised by ${quantised.slice(0, 64)}, which cannot be loaded`
   const architecture = config.architectures?.[0]
   if (architecture === undefined) return 'config.json names no architecture'
   if (!known.includes(architecture)) return `the architecture ${architecture.slice(0, 64)} is not supported; a GGUF file of it may be`

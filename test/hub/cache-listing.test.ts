@@ -133,7 +133,7 @@ describe('what the cache holds', () => {
     const folder = join(import.meta.dirname, '../../native/loader/families')
     const sources = readdirSync(folder).filter((name) => name.endsWith('.cpp'))
     const names = sources.flatMap((name) =>
-      [...readFileSync(join(folder, name), 'utf8').matchAll(/hf_architecture = "(\w+)"/g)].map(([, each]) => each!),
+      [...readFileSync(join(folder, name), 'utf8').matchAll(/"(\w+For(?:CausalLM|ConditionalGeneration))"/g)].map(([, each]) => each!),
     )
     expect([...servableArchitectures].sort()).toEqual([...new Set(names)].sort())
   })
