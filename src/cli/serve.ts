@@ -114,7 +114,6 @@ export async function serve({ model, values }: ServeArguments): Promise<number> 
       model: supervised,
       transport: (values.transport as 'auto' | 'uws' | 'node' | undefined) ?? 'auto',
       enableCors: values['enable-cors'] === true,
-      stallTimeoutMs,
       ...(values['body-limit'] !== undefined && { bodyLimit: values['body-limit'] as number }),
       ...(values['drain-timeout'] !== undefined && { drainTimeoutMs: (values['drain-timeout'] as number) * 1000 }),
       ...(values['chat-template-kwargs'] !== undefined && {

@@ -44,7 +44,6 @@ export class ChatSession implements LiveChat {
     const { context, exchange } = this.call
     if (exchange.closed) return this.#stop('client_gone')
     if (context.draining) return this.#refuse(new ApiError('shutting_down'))
-    if (!context.chats.anyWorking) context.stall.progress()
     context.chats.add(this)
     exchange.onAborted(() => this.#stop('client_gone'))
     let generation: StartedGeneration
@@ -74,7 +73,6 @@ export class ChatSession implements LiveChat {
   resume(): void {
     if (!this.paused || this.#ended) return
     this.#pausedAt = undefined
-    if (!this.call.context.chats.anyWorking) this.call.context.stall.progress()
     this.#generation?.resume()
   }
 
@@ -98,9 +96,22 @@ export class ChatSession implements LiveChat {
     try {
       this.#receive(delta)
     } catch (error) {
-      this.call.context.options.log('error', `${this.call.requestId}: ${error instanceof Error ? error.stack : String(error)}`)
-      this.#fail(new ApiError('internal_error'), 'failed')
+      this.#logFault(error)
+      this.#failOrDrop()
     }
+  }
+
+  #failOrDrop(): void {
+    try {
+      this.#fail(new ApiError('internal_error'), 'failed')
+    } catch (error) {
+      this.#logFault(error)
+      this.call.exchange.destroy()
+    }
+  }
+
+  #logFault(error: unknown): void {
+    this.call.context.options.log('error', `${this.call.requestId}: ${error instanceof Error ? error.stack : String(error)}`)
   }
 
   #receive(delta: GenerationDelta): void {
@@ -109,7 +120,6 @@ export class ChatSession implements LiveChat {
       this.#early.push(delta)
       return
     }
-    this.call.context.stall.progress()
     this.#timer.delta(delta)
     this.#usage.add(delta)
     const { finishReason } = delta
@@ -124,8 +134,9 @@ export class ChatSession implements LiveChat {
     const last = this.#openChoices === 0
     this.#output.delta(delta, this.#usage, last)
     if (!last) return
-    this.#end(this.#anyCut ? 'length' : 'stop')
+    // a reply that cannot be rendered is still to be answered: the session ends after it
     this.#output.finish(this.#usage)
+    this.#end(this.#anyCut ? 'length' : 'stop')
   }
 
   #refuse(error: unknown): void {

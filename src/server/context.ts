@@ -3,7 +3,6 @@ import type { BodyParser } from './body-parser.js'
 import type { LiveChats } from './live-chats.js'
 import type { ServedModel } from './served-model.js'
 import type { ServerMetrics } from './server-metrics.js'
-import type { StallWatch } from './stall-watch.js'
 import type { TransportChoice } from './transport/open.js'
 
 export interface ServerOptions {
@@ -20,9 +19,10 @@ export interface ServerOptions {
   enableCors?: boolean
   /** How long `drain` waits for open streams. Default 30 s. */
   drainTimeoutMs?: number
-  /** /health says 503 when work is there and no step has ended for so long. Default 30 s. */
-  stallTimeoutMs?: number
-  /** A stream whose client does not read for so long is aborted. Default 60 s. */
+  /**
+   * A stream whose client does not read for so long is aborted. Default 10 s; uWebSockets itself drops such a connection after
+   * about 10 s, so that more has no effect there.
+   */
   slowReaderTimeoutMs?: number
   /** A silent stream gets a comment at this interval. Default 15 s. */
   keepAliveMs?: number
@@ -42,7 +42,6 @@ export interface ServerContext {
   readonly metrics: ServerMetrics
   readonly parser: BodyParser
   readonly chats: LiveChats
-  readonly stall: StallWatch
   /** The template's variables that the server's flags set. */
   readonly templateDefaults: Record<string, unknown>
   draining: boolean

@@ -4,7 +4,6 @@ import type { ResolvedServerOptions, ServerContext, ServerOptions } from './cont
 import { LiveChats } from './live-chats.js'
 import { dispatch } from './router.js'
 import { ServerMetrics } from './server-metrics.js'
-import { StallWatch } from './stall-watch.js'
 import { openTransport } from './transport/open.js'
 
 export type { ServerOptions } from './context.js'
@@ -15,7 +14,8 @@ export interface RunningServer {
   readonly url: string
   readonly transport: 'uws' | 'node'
   /**
-   * Takes no new work (503), waits for open chats up to drainTimeoutMs and ends those that are left with an error event.
+   * Takes no new work (503), waits up to drainTimeoutMs for open chats and until their answers have left; ends the chats that are left
+   * with an error event.
    * Call `close` afterwards.
    */
   drain(): Promise<void>
@@ -25,6 +25,8 @@ export interface RunningServer {
 
 const mebibyte = 1 << 20
 const tickMs = 1000
+// for the last events of streams that are cut off
+const lastWordsMs = 500
 // how many of the largest bodies may be under way at once
 const bodiesAtOnce = 16
 
@@ -37,8 +39,7 @@ function resolved(options: ServerOptions): ResolvedServerOptions {
     bodyLimit: options.bodyLimit ?? 16 * mebibyte,
     enableCors: options.enableCors ?? false,
     drainTimeoutMs: options.drainTimeoutMs ?? 30_000,
-    stallTimeoutMs: options.stallTimeoutMs ?? 30_000,
-    slowReaderTimeoutMs: options.slowReaderTimeoutMs ?? 60_000,
+    slowReaderTimeoutMs: options.slowReaderTimeoutMs ?? 10_000,
     keepAliveMs: options.keepAliveMs ?? 15_000,
     chatTemplateKwargs: options.chatTemplateKwargs ?? {},
     reasoning: options.reasoning ?? 'auto',
@@ -47,14 +48,12 @@ function resolved(options: ServerOptions): ResolvedServerOptions {
 }
 
 function createContext(options: ResolvedServerOptions): ServerContext {
-  const chats = new LiveChats()
   return {
     options,
     model: options.model,
     metrics: new ServerMetrics(),
     parser: new BodyParser(),
-    chats,
-    stall: new StallWatch(options.model, chats, options.stallTimeoutMs),
+    chats: new LiveChats(),
     templateDefaults: {
       ...(options.reasoning === 'auto' ? {} : { enable_thinking: options.reasoning === 'on' }),
       ...options.chatTemplateKwargs,
@@ -82,11 +81,8 @@ export async function startServer(serverOptions: ServerOptions): Promise<Running
     (sentence) => options.log('info', sentence),
   )
   const ticker = setInterval(
-    () => {
-      context.chats.tick(performance.now())
-      context.stall.tick()
-    },
-    Math.min(tickMs, options.keepAliveMs, options.stallTimeoutMs / 4, options.slowReaderTimeoutMs / 2),
+    () => context.chats.tick(performance.now()),
+    Math.min(tickMs, options.keepAliveMs, options.slowReaderTimeoutMs / 2),
   )
 
   return {
@@ -96,11 +92,14 @@ export async function startServer(serverOptions: ServerOptions): Promise<Running
     async drain() {
       context.draining = true
       transport.stopListening()
-      if (await context.chats.empty(options.drainTimeoutMs)) return
-      options.log('warning', `${context.chats.size} streams did not end in time and are cut off`)
-      context.chats.shutDownAll()
-      // their last event is on its way
-      await new Promise((resolve) => setTimeout(resolve, 100))
+      const end = performance.now() + options.drainTimeoutMs
+      if (!(await context.chats.empty(options.drainTimeoutMs))) {
+        options.log('warning', `${context.chats.size} streams did not end in time and are cut off`)
+        context.chats.shutDownAll()
+      }
+      if (!(await transport.sent(Math.max(end - performance.now(), lastWordsMs)))) {
+        options.log('warning', 'some clients did not read their answers in time')
+      }
     },
     async close() {
       context.draining = true

@@ -8,7 +8,6 @@ import type { ServerContext } from '../../src/server/context.js'
 import { LiveChats } from '../../src/server/live-chats.js'
 import { InProcessModel } from '../../src/server/served-model.js'
 import { ServerMetrics } from '../../src/server/server-metrics.js'
-import { StallWatch } from '../../src/server/stall-watch.js'
 import type { HttpExchange } from '../../src/server/transport/types.js'
 import { FakeTextModel, fakeInfo } from '../support/fake-text-model.js'
 import { chunks } from '../support/http-client.js'
@@ -87,14 +86,13 @@ async function session(fields: object, model = new HandModel()) {
   const context: ServerContext = {
     options: {
       ...{ host: 'localhost', port: 0, model: served, transport: 'auto', bodyLimit: 1e6, enableCors: false, drainTimeoutMs: 1000 },
-      ...{ stallTimeoutMs: 1000, slowReaderTimeoutMs: 1000, keepAliveMs: 1000, chatTemplateKwargs: {}, reasoning: 'auto' },
+      ...{ slowReaderTimeoutMs: 1000, keepAliveMs: 1000, chatTemplateKwargs: {}, reasoning: 'auto' },
       log: (_, message) => void logged.push(message),
     },
     model: served,
     metrics: new ServerMetrics(),
     parser: new BodyParser(),
     chats,
-    stall: new StallWatch(served, chats, 1000),
     templateDefaults: {},
     draining: false,
   }
@@ -197,6 +195,20 @@ describe('a chat session', () => {
     }
     expect(() => model.send({ finishReason: 'stop' })).not.toThrow()
     expect(logged.join()).toContain('a fault')
+    // nothing can be said: at least it does not wait for ever
+    expect(exchange.closed).toBe(true)
     expect(context.chats.size).toBe(0)
+  })
+
+  test.each([false, true])('a reply that cannot be rendered is an error, not silence (stream: %s)', async (stream) => {
+    const { model, exchange, context } = await session({ stream, logprobs: true })
+    const logprob = { token: 'a', logprob: 0, bytes: [97], top_logprobs: [], toJSON: () => JSON.parse('no JSON') as unknown }
+    model.send({ text: 'a', logprobs: [logprob], finishReason: 'stop' })
+    await turn()
+    expect(exchange.closed).toBe(true)
+    expect(exchange.status).toBe(stream ? 200 : 500)
+    expect(exchange.writes.join('')).toContain('"code":"internal_error"')
+    expect(context.chats.size).toBe(0)
+    expect([context.metrics.requests.get('failed'), context.metrics.requests.get('stop')]).toEqual([1, 0])
   })
 })

@@ -127,6 +127,39 @@ describe.each(transports)('clients that come and go over %s', (transport) => {
     agentSocket.destroy()
   })
 
+  test.each([true, false])('drain: a long answer that is complete reaches a slow client whole (stream: %s)', async (stream) => {
+    const piece = 'x'.repeat(12_000_000)
+    await using t = await testServer(transport, { pieces: [piece] })
+    const socket = openChat(t.port, { messages: hello, stream })
+    let length = 0
+    let tail = ''
+    socket.on('data', (data: Buffer) => {
+      length += data.length
+      tail = (tail + data.toString('latin1')).slice(-100)
+      socket.pause()
+      setTimeout(() => socket.resume(), 2)
+    })
+    await until(() => length > 0, 'begun', 10_000)
+    await until(() => t.model.live === 0, 'generated')
+    await t.server.drain()
+    await t.server.close()
+    await new Promise((resolve) => socket.once('close', resolve))
+    expect(length).toBeGreaterThan(piece.length)
+    expect(tail).toContain(stream ? '[DONE]' : '}')
+  })
+
+  test('drain: a client that never reads does not hold it up beyond its limit', async () => {
+    await using t = await testServer(transport, { pieces: ['x'.repeat(12_000_000)] }, { drainTimeoutMs: 300 })
+    const socket = openChat(t.port, { messages: hello })
+    await until(() => t.model.requests.length === 1, 'asked')
+    socket.pause()
+    await until(() => t.model.live === 0, 'generated')
+    const start = performance.now()
+    await t.server.drain()
+    expect(performance.now() - start).toBeLessThan(1500)
+    socket.destroy()
+  })
+
   test('drain: what does not end in time gets an error event', async () => {
     await using t = await testServer(transport, { stepMs: 10 }, { drainTimeoutMs: 200 })
     const stream = post(t.port, { ...endless, stream: true })

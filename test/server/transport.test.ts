@@ -157,6 +157,29 @@ describe.each(transports)('the transport %s', (kind) => {
     expect(aborted).toBe(false)
   })
 
+  test('a stream with long writes arrives whole and in order at a client that reads slowly', async () => {
+    const words = Array.from({ length: 400 }, (_, i) => `<${i}${'é'.repeat(i % 7 === 0 ? 100_000 : 10)}>`)
+    await using transport = await opened(kind, (e) => {
+      let next = 0
+      const more = () => {
+        while (next < words.length) if (!e.write(words[next++] ?? '')) return
+        if (!e.closed) e.end('the end')
+      }
+      e.onWritable(more)
+      e.begin(200, {})
+      more()
+    })
+    const reply = await fetch(`http://127.0.0.1:${transport.port}/`)
+    let text = ''
+    const decoder = new TextDecoder()
+    for await (const chunk of reply.body ?? []) {
+      text += decoder.decode(chunk as Uint8Array, { stream: true })
+      await sleep(1)
+    }
+    expect(text === `${words.join('')}the end`).toBe(true)
+    expect(await transport.sent(1000)).toBe(true)
+  })
+
   test('a large answer arrives whole', async () => {
     const body = 'é'.repeat(5_000_000)
     await using transport = await opened(kind, (e) => e.send(200, {}, body))

@@ -2,13 +2,14 @@ import type { Call } from '../call.js'
 import type { ServerContext } from '../context.js'
 
 // undefined: all is well
-function unhealthyReason({ draining, model, stall }: ServerContext): string | undefined {
-  if (draining) return 'shutting_down'
+function unhealthyReason({ draining, model }: ServerContext): string | undefined {
   const { phase } = model.state()
-  if (phase !== 'ready') return phase === 'loading' || phase === 'restarting' ? 'model_loading' : `model_${phase}`
-  const health = model.health()
-  if (!health.ok) return health.reason ?? 'model_unhealthy'
-  return stall.stalled ? 'engine_stalled' : undefined
+  if (draining || phase === 'closed') return 'shutting_down'
+  if (phase === 'loading') return 'model_loading'
+  // what clients of transformers serve know a dead worker by
+  if (phase === 'restarting' || phase === 'failed') return 'cb_worker_dead'
+  const { ok, reason } = model.health()
+  return ok ? undefined : (reason ?? 'model_unhealthy')
 }
 
 /** GET /health: 200 when a request would be worked on; an idle server is healthy. */

@@ -1,6 +1,7 @@
 import { createServer, STATUS_CODES, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { Server as NetServer, type AddressInfo } from 'node:net'
 import { BodyBudget, BodyCollector } from './body-collector.js'
+import { WaitableSet } from '../waitable-set.js'
 import { ListenError, type Headers, type HttpExchange, type Transport, type TransportOptions } from './types.js'
 
 // longer than the idle time of common proxies, so that the proxy closes first
@@ -19,12 +20,14 @@ class NodeExchange implements HttpExchange {
     readonly request: IncomingMessage,
     readonly response: ServerResponse,
     readonly budget: BodyBudget,
+    readonly unsent: WaitableSet<HttpExchange>,
   ) {
     this.method = request.method ?? 'GET'
     const url = request.url ?? '/'
     const mark = url.indexOf('?')
     this.path = mark < 0 ? url : url.slice(0, mark)
     this.query = mark < 0 ? '' : url.slice(mark + 1)
+    response.on('finish', () => this.unsent.delete(this))
     response.on('close', () => this.#close())
     response.on('error', () => this.#close())
   }
@@ -54,6 +57,7 @@ class NodeExchange implements HttpExchange {
   send(status: number, headers: Headers, body: string): void {
     if (this.closed) return
     this.#ended = true
+    this.unsent.add(this)
     this.response.writeHead(status, { ...headers, 'content-length': String(Buffer.byteLength(body)) })
     if (this.method === 'HEAD') this.response.end()
     else this.response.end(body)
@@ -78,6 +82,7 @@ class NodeExchange implements HttpExchange {
   end(text?: string): void {
     if (this.closed) return
     this.#ended = true
+    this.unsent.add(this)
     if (text === undefined) this.response.end()
     else this.response.end(text)
   }
@@ -89,6 +94,7 @@ class NodeExchange implements HttpExchange {
   #close(): void {
     if (this.#gone) return
     this.#gone = true
+    this.unsent.delete(this)
     this.#collector?.abort()
     if (!this.#ended) this.#abortListener?.()
   }
@@ -104,12 +110,13 @@ function listen(server: Server, address: string, port: number): Promise<number> 
 /** Serves HTTP with Node's own server: the transport for platforms without a uWebSockets binary. */
 export async function openNodeTransport(options: TransportOptions): Promise<Transport> {
   const budget = new BodyBudget(options.bodyBudget)
+  const unsent = new WaitableSet<HttpExchange>()
   const servers: Server[] = []
   const addresses: string[] = []
   let port = options.port
   for (const address of options.addresses) {
     const server = createServer({ keepAliveTimeout: keepAliveMs, requestTimeout: 120_000 }, (request, response) => {
-      options.handler(new NodeExchange(request, response, budget))
+      options.handler(new NodeExchange(request, response, budget, unsent))
     })
     server.on('clientError', (_, socket) => {
       if (socket.writable) socket.end(`HTTP/1.1 400 ${STATUS_CODES[400]}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`)
@@ -129,11 +136,10 @@ export async function openNodeTransport(options: TransportOptions): Promise<Tran
     port,
     addresses,
     stopListening() {
-      for (const server of servers) {
-        server.close()
-        server.closeIdleConnections()
-      }
+      // the HTTP server's own close() also drops connections whose complete answer has not left yet
+      for (const server of servers) NetServer.prototype.close.call(server)
     },
+    sent: (timeoutMs) => unsent.empty(timeoutMs),
     async close() {
       await Promise.all(
         servers.map(

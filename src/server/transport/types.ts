@@ -74,6 +74,11 @@ export interface Transport {
   readonly addresses: readonly string[]
   /** No new connections; open ones live on. */
   stopListening(): void
+  /**
+   * Waits until the answers that are complete have left for their clients.
+   * @returns whether they had in time
+   */
+  sent(timeoutMs: number): Promise<boolean>
   /** Drops every connection. */
   close(): Promise<void>
 }

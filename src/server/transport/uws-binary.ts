@@ -14,11 +14,15 @@ export interface UwsRequest {
 export interface UwsResponse {
   onAborted(listener: () => void): UwsResponse
   onData(listener: (chunk: ArrayBuffer, isLast: boolean) => void): UwsResponse
+  /** The listener gets how many bytes of tryEnd have left. */
   onWritable(listener: (offset: number) => boolean): UwsResponse
   cork(work: () => void): UwsResponse
   writeStatus(status: string): UwsResponse
   writeHeader(name: string, value: string): UwsResponse
-  write(chunk: string): boolean
+  /** @returns false when the socket did not take all: the rest is kept and goes with what is written next */
+  write(chunk: string | Uint8Array): boolean
+  /** @returns whether the socket took all of the chunk, and whether the answer is complete */
+  tryEnd(chunk: string | Uint8Array, totalBytes: number): [boolean, boolean]
   end(body?: string, closeConnection?: boolean): UwsResponse
   endWithoutBody(reportedContentLength?: number, closeConnection?: boolean): UwsResponse
   close(): UwsResponse
