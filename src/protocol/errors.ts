@@ -10,6 +10,7 @@ export type ServerErrorCode =
   | 'model_not_found'
   | 'not_found'
   | 'foreign_origin'
+  | 'foreign_host'
   | 'method_not_allowed'
   | 'body_too_large'
   | 'server_busy'
@@ -62,6 +63,12 @@ export const errorTable: Readonly<Record<AnyErrorCode, ErrorRow>> = {
     type: invalid,
     code: 'foreign_origin',
     message: 'Pages of other origins may not use this server unless it runs with --enable-cors.',
+  },
+  foreign_host: {
+    status: 403,
+    type: invalid,
+    code: 'foreign_host',
+    message: 'This server listens on the local machine only: the Host header must be localhost, 127.0.0.1 or [::1].',
   },
   method_not_allowed: { status: 405, type: invalid, code: 'method_not_allowed', message: 'Method Not Allowed' },
   body_too_large: { status: 413, type: invalid, code: 'body_too_large', message: 'The request body is too large.' },

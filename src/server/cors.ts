@@ -45,16 +45,30 @@ export function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '::1' || host === '[::1]' || /^127(\.\d{1,3}){3}$/.test(host)
 }
 
-/**
- * Whether a page of a foreign origin sends this. A name that is made to resolve to 127.0.0.1 lets a page reach a server that
- * listens on the local machine only; a browser cannot be made to hide the page's origin from a POST.
- */
-export function isForeignPage(exchange: HttpExchange): boolean {
+/** Whether a name or address, in a URL's brackets or not, is this machine's own or the one that the server is bound to. */
+function isOwn(name: string, boundHost: string): boolean {
+  return isLoopback(name) || name === boundHost.toLowerCase() || name === `[${boundHost.toLowerCase()}]`
+}
+
+/** Whether a page of a foreign origin sends this: a browser cannot be made to hide the page's origin from a POST. */
+export function isForeignPage(exchange: HttpExchange, boundHost: string): boolean {
   const origin = exchange.header('origin')
   if (origin === undefined) return false
   try {
-    return !isLoopback(new URL(origin).hostname)
+    return !isOwn(new URL(origin).hostname, boundHost)
   } catch {
     return true
   }
+}
+
+/**
+ * Whether this was meant for another host. A page's own name can be made to resolve to 127.0.0.1: the page then reaches a server
+ * that listens on the local machine only, and the browser takes its answers for the page's own. A request that names no host is
+ * no browser's.
+ */
+export function isForeignHost(exchange: HttpExchange, boundHost: string): boolean {
+  const host = exchange.header('host')?.toLowerCase()
+  if (host === undefined || host === '') return false
+  const name = /^(\[[^\]]*\]|[^:]*)(?::\d*)?$/.exec(host)?.[1]
+  return name === undefined || !isOwn(name, boundHost)
 }

@@ -1,6 +1,6 @@
 import { ApiError, toApiError } from '../protocol/errors.js'
 import type { Call } from './call.js'
-import { isForeignPage, isLoopback, isPreflight, preflightHeaders } from './cors.js'
+import { isForeignHost, isForeignPage, isLoopback, isPreflight, preflightHeaders } from './cors.js'
 import { chatCompletions } from './routes/chat-completions.js'
 import { health } from './routes/health.js'
 import { loadModel } from './routes/load-model.js'
@@ -57,14 +57,19 @@ async function handle(call: Call, handler: RouteHandler, rest: string): Promise<
 /** Takes a call to its route. Runs in the request's first turn. */
 export function dispatch(call: Call): void {
   const { exchange, context } = call
-  if (context.options.enableCors && isPreflight(exchange)) {
+  const { enableCors, host } = context.options
+  if (enableCors && isPreflight(exchange)) {
     return call.sendText(200, 'text/plain; charset=utf-8', 'OK', preflightHeaders(exchange))
+  }
+  // a probe of whatever name may ask for the health; with CORS any page may do all of it anyway
+  if (!enableCors && exchange.path !== '/health' && isLoopback(host) && isForeignHost(exchange, host)) {
+    return call.fail(new ApiError('foreign_host'))
   }
   const route = findRoute(exchange.path)
   if (!route) return call.fail(new ApiError('not_found'))
   const handler = route.handlers[exchange.method === 'HEAD' ? 'GET' : exchange.method]
   if (!handler) return call.fail(new ApiError('method_not_allowed'), { allow: allowedMethods(route) })
-  if (exchange.method === 'POST' && !context.options.enableCors && isLoopback(context.options.host) && isForeignPage(exchange)) {
+  if (exchange.method === 'POST' && !enableCors && isForeignPage(exchange, host)) {
     return call.fail(new ApiError('foreign_origin'))
   }
   if (context.draining && exchange.method === 'POST') return call.fail(new ApiError('shutting_down'), { connection: 'close' })

@@ -118,7 +118,9 @@ describe.each(transports)('clients that come and go over %s', (transport) => {
     // on a connection that is still open
     const answer = new Promise<string>((resolve) => agentSocket.once('data', (data) => resolve(data.toString())))
     agentSocket.once('close', () => undefined)
-    agentSocket.write('POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}')
+    agentSocket.write(
+      'POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}',
+    )
     const late = await Promise.race([answer, sleep(500).then(() => 'closed')])
     expect(late === 'closed' || late.includes('503')).toBe(true)
     await expect(post(t.port, { messages: hello })).rejects.toThrow(/ECONNREFUSED/)

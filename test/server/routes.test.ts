@@ -1,3 +1,4 @@
+import { connect } from 'node:net'
 import { describe, expect, test } from 'vitest'
 import type { ServedModel, ServedModelState } from '../../src/server/served-model.js'
 import { startServer } from '../../src/server/server.js'
@@ -231,6 +232,44 @@ describe.each(transports)('routes over %s', (transport) => {
     }
     await using open = await testServer(transport, {}, { enableCors: true })
     expect((await post(open.port, { messages: hello }, { origin: 'http://a.example' })).status).toBe(200)
+  })
+
+  test('a request for a foreign host is refused, so that no page gets here by a name of its own', async () => {
+    await using t = await testServer(transport)
+    const ask = (path: string, host: string) => request(t.port, 'GET', path, undefined, { host })
+    for (const host of ['evil.example', 'evil.example:8000', 'localhost.evil.example', '127.evil.example', '[::2]', 'localhost:8000:1']) {
+      for (const path of ['/v1/models', '/metrics', '/nope']) {
+        const { status, text } = await ask(path, host)
+        expect([host, path, status, (json(text) as { error: { code: string } }).error.code]).toEqual([host, path, 403, 'foreign_host'])
+      }
+      expect((await post(t.port, { messages: hello }, { host })).status).toBe(403)
+      expect((await ask('/health', host)).status).toBe(200)
+    }
+    for (const host of ['localhost', 'LOCALHOST:80', '127.0.0.1', '127.0.0.1:8000', '[::1]', '[::1]:8000']) {
+      expect([host, (await ask('/v1/models', host)).status]).toEqual([host, 200])
+    }
+    await using open = await testServer(transport, {}, { enableCors: true })
+    expect((await request(open.port, 'GET', '/v1/models', undefined, { host: 'a.example' })).status).toBe(200)
+  })
+
+  test('open to other machines: any host name, but pages of foreign origins are refused', async () => {
+    await using t = await testServer(transport, {}, { host: '0.0.0.0' })
+    expect((await post(t.port, { messages: hello }, { host: 'server.example' })).status).toBe(200)
+    expect((await post(t.port, { messages: hello }, { origin: 'http://evil.example' })).status).toBe(403)
+    expect((await post(t.port, { messages: hello }, { origin: 'http://localhost:3000' })).status).toBe(200)
+    await using open = await testServer(transport, {}, { host: '0.0.0.0', enableCors: true })
+    expect((await post(open.port, { messages: hello }, { origin: 'http://a.example' })).status).toBe(200)
+  })
+
+  // uWebSockets speaks HTTP/1.1 only
+  test.runIf(transport === 'node')('a request that names no host passes', async () => {
+    await using t = await testServer(transport)
+    const socket = connect(t.port, '127.0.0.1')
+    let text = ''
+    socket.setEncoding('utf8').on('data', (piece: string) => (text += piece))
+    socket.write('GET /v1/models HTTP/1.0\r\n\r\n')
+    await until(() => text.includes('"object":"list"'), 'the models')
+    socket.destroy()
   })
 
   test('listens on localhost, and says so when the port is taken', async () => {

@@ -76,7 +76,7 @@ export function openChat(port: number, body: object): net.Socket {
   const socket = net.connect(port, '127.0.0.1')
   socket.on('error', () => undefined)
   socket.write(
-    `POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(text)}\r\n\r\n${text}`,
+    `POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(text)}\r\n\r\n${text}`,
   )
   return socket
 }
