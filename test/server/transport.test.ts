@@ -2,7 +2,13 @@ import { connect } from 'node:net'
 import { networkInterfaces } from 'node:os'
 import { describe, expect, test } from 'vitest'
 import { openTransport } from '../../src/server/transport/open.js'
-import { BodyTooLargeError, type ExchangeHandler, type HttpExchange, type Transport } from '../../src/server/transport/types.js'
+import {
+  BodyTooLargeError,
+  ListenError,
+  type ExchangeHandler,
+  type HttpExchange,
+  type Transport,
+} from '../../src/server/transport/types.js'
 import { request, sleep, until } from '../support/http-client.js'
 import { transports } from '../support/test-server.js'
 
@@ -211,6 +217,25 @@ describe.each(transports)('the transport %s', (kind) => {
     expect(transport.addresses).toEqual(['127.0.0.1', '::1'])
     expect((await fetch(`http://[::1]:${transport.port}/`)).status).toBe(200)
   })
+})
+
+test('without a uWebSockets binary, uws is refused in a sentence and auto is node:http', async () => {
+  const options = { addresses: ['127.0.0.1'], port: 0, bodyBudget: 1, handler: echo }
+  const notes: string[] = []
+  const open = (choice: 'uws' | 'auto') =>
+    openTransport(
+      choice,
+      options,
+      (note) => notes.push(note),
+      () => 'no uWebSockets binary for this machine',
+    )
+  const refusal = await open('uws').catch((error: unknown) => error)
+  expect(refusal).toBeInstanceOf(ListenError)
+  expect(String(refusal)).toContain('cannot listen on 127.0.0.1:0: no uWebSockets binary for this machine; --transport node needs none')
+  const transport = await open('auto')
+  expect(transport.kind).toBe('node')
+  expect(notes).toEqual(['no uWebSockets binary for this machine; HTTP runs on node:http'])
+  await transport.close()
 })
 
 test('auto takes what there is', async () => {

@@ -83,14 +83,10 @@ export interface Transport {
   close(): Promise<void>
 }
 
-/** The port is taken or the address is not ours. */
+/** No transport could be opened: the port is taken, the address is not ours, or the transport asked for is not there. */
 export class ListenError extends Error {
   override readonly name = 'ListenError'
-  constructor(
-    readonly address: string,
-    readonly port: number,
-    reason: string,
-  ) {
+  constructor(address: string, port: number, reason: string) {
     super(`cannot listen on ${address}:${port}: ${reason}`)
   }
 }
