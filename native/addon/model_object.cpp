@@ -94,7 +94,7 @@ class LoadWorker final : public Napi::AsyncProgressWorker<std::pair<double, doub
         try {
             on_progress_.Call({Napi::Number::New(Env(), last.first), Napi::Number::New(Env(), last.second)});
         } catch (const Napi::Error& error) {
-            if (progress_error_.empty()) progress_error_ = error.Message();   // the load's promise tells it
+            if (progress_error_.empty()) progress_error_ = error.Message();  // the load's promise tells it
         }
     }
     void OnOK() override {

@@ -135,8 +135,8 @@ class NaiveKv {
     struct Page {
         int ref = 0;
         bool published = false;
-        bool valued = false;     // found in the cache, or given back by a request that was not given up
-        bool touched = false;    // has been used
+        bool valued = false;   // found in the cache, or given back by a request that was not given up
+        bool touched = false;  // has been used
         std::uint64_t released = 0;
         std::string salt;
         std::vector<TokenId> text;  // from the start of the sequence to the end of the page
