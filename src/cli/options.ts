@@ -139,7 +139,7 @@ const flags = {
     value: 'TYPE',
     convert: oneOf('auto', 'float32', 'float16', 'bfloat16', 'q8_0'),
     section: 'Engine',
-    help: 'auto (float32 with --dtype float32, else float16), float32, float16, bfloat16 or q8_0.',
+    help: 'auto (float32 for float32 weights, else float16), float32, float16, bfloat16 or q8_0.',
   },
   'max-batch-tokens': {
     value: 'N',
