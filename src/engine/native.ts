@@ -2,6 +2,7 @@
 import { createRequire } from 'node:module'
 import { fileURLToPath } from 'node:url'
 import type { ResolvedSampling } from './generation-config.js'
+import type { EngineStats } from './types.js'
 
 /** Options of the native loader; sizes in bytes, 0 or absent = chosen. */
 export interface NativeLoadOptions {
@@ -79,28 +80,6 @@ export interface NativeDelta {
   error?: string
 }
 
-export interface NativeStats {
-  running: number
-  waiting: number
-  blocksTotal: number
-  blocksFree: number
-  blocksCached: number
-  steps: number
-  promptTokens: number
-  cachedPromptTokens: number
-  computedTokens: number
-  outputTokens: number
-  preemptions: number
-  prefixQueries: number
-  prefixHits: number
-  evictions: number
-  blockCopies: number
-  abortsWaiting: number
-  abortsPrefill: number
-  abortsDecode: number
-  lastStepMs: number
-}
-
 /** One loaded model with its engine. All methods are for the thread that loaded it. */
 export interface NativeModel {
   readonly info: NativeModelInfo
@@ -109,7 +88,7 @@ export interface NativeModel {
   abort(id: number): void
   /** All deltas since the last call; to be called after each wake. */
   take(): NativeDelta[]
-  stats(): NativeStats
+  stats(): EngineStats
   /** Ids of `text` by the GGUF file's own vocabulary; rejects for a checkpoint directory. */
   tokenize(text: string, addSpecialTokens: boolean): Promise<Int32Array>
   /** Bytes of a token as the model's vocabulary has them. */
