@@ -1,9 +1,7 @@
 // Messages -> prompt text by the checkpoint's own chat template, with what transformers gives such a template.
 import { nativeAddon } from './native.js'
+import { reservedTemplateNames } from './template-names.js'
 import { type ChatMessage, RequestError } from './types.js'
-
-/** Names that a request's chat_template_kwargs cannot set: they are the call's own, or would replace the template. */
-const reservedNames = new Set(['messages', 'tools', 'documents', 'add_generation_prompt', 'chat_template', 'tokenize', 'conversation'])
 
 const maxRenderedLength = 64 * 1024 * 1024
 
@@ -39,7 +37,7 @@ export class ChatTemplates {
     }
     const kwargs = { ...this.defaultKwargs, ...options.kwargs }
     for (const name of Object.keys(kwargs)) {
-      if (reservedNames.has(name)) {
+      if (reservedTemplateNames.has(name)) {
         throw new RequestError('invalid_request', `'${name}' cannot be set in chat_template_kwargs.`, 'chat_template_kwargs')
       }
     }

@@ -2,7 +2,7 @@
 import { createRequire } from 'node:module'
 import { fileURLToPath } from 'node:url'
 import type { ResolvedSampling } from './generation-config.js'
-import type { EngineStats } from './types.js'
+import type { EngineStats, ModelInfo } from './types.js'
 
 /** Options of the native loader; sizes in bytes, 0 or absent = chosen. */
 export interface NativeLoadOptions {
@@ -22,25 +22,12 @@ export interface NativeLoadOptions {
   standIn?: { vocabSize: number; stepMicros: number; tokenMicros: number }
 }
 
-export interface NativeModelInfo {
-  architecture: string
-  dtype: string
-  kvCacheDtype: string
-  parameters: number
-  weightBytes: number
-  vocabSize: number
+/** What the native side knows of a model: all of ModelInfo but its names, and what only loading needs. */
+export interface NativeModelInfo extends Omit<ModelInfo, 'id' | 'revision' | 'created' | 'hasChatTemplate' | 'loadMs'> {
   /** Bytes of the longest token. */
   longestToken: number
+  /** Positions that the model was made for. */
   contextLength: number
-  maxModelLen: number
-  pagedKv: boolean
-  blockSize: number
-  kvBlocks: number
-  kvBytes: number
-  maxNumSeqs: number
-  maxBatchTokens: number
-  threads: number
-  attentionKernel: string
   /** Milliseconds: map and read the files, then the context and its buffers. */
   weightsMs: number
   engineMs: number

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { reservedTemplateNames } from '../engine/template-names.js'
 import type { ChatMessage, GenerateRequest, GenerationParams } from '../engine/types.js'
 import { messagesSchema, templateMessages } from './chat-messages.js'
 import { ApiError } from './errors.js'
@@ -105,25 +106,6 @@ function refuseUndone(body: ChatBody): void {
   if (body.modalities?.some((modality) => modality !== 'text')) throw unsupported('modalities', 'This model produces text only.')
   if (body.audio !== undefined && body.audio !== null) throw unsupported('audio', 'This model produces text only.')
 }
-
-/** What the template call sets itself; a client must not replace it. */
-const reservedTemplateNames = new Set([
-  'messages',
-  'conversation',
-  'tools',
-  'documents',
-  'chat_template',
-  'add_generation_prompt',
-  'continue_final_message',
-  'tokenize',
-  'padding',
-  'truncation',
-  'max_length',
-  'return_tensors',
-  'return_dict',
-  'return_assistant_tokens_mask',
-  'tokenizer_kwargs',
-])
 
 function templateKwargs(body: ChatBody): Record<string, unknown> | undefined {
   const kwargs = body.chat_template_kwargs ?? {}
