@@ -6,8 +6,6 @@ export type ServerErrorCode =
   | 'unexpected_fields'
   | 'missing_model'
   | 'unsupported_media_type'
-  | 'model_pinned'
-  | 'model_not_found'
   | 'not_found'
   | 'foreign_origin'
   | 'foreign_host'
@@ -56,6 +54,13 @@ export const errorTable: Readonly<Record<AnyErrorCode, ErrorRow>> = {
     code: 'unsupported_media_type',
     message: 'The request body must be JSON, sent with the header `content-type: application/json`.',
   },
+  model_required: { status: 400, type: invalid, code: 'model_required', message: 'Name a model in the field `model`: org/name.' },
+  model_too_large: {
+    status: 400,
+    type: invalid,
+    code: 'model_too_large',
+    message: 'The model does not fit in the memory that this server may use.',
+  },
   model_not_found: { status: 404, type: invalid, code: 'model_not_found', message: 'The model does not exist.' },
   not_found: { status: 404, type: invalid, code: 'not_found', message: 'Not Found' },
   foreign_origin: {
@@ -102,6 +107,7 @@ export const errorTable: Readonly<Record<AnyErrorCode, ErrorRow>> = {
   },
   shutting_down: { status: 503, type: unavailable, code: 'shutting_down', message: 'The server is shutting down.' },
   aborted: { status: 503, type: unavailable, code: 'aborted', message: 'The generation was aborted before it was complete.' },
+  model_load_failed: { status: 500, type: 'server_error', code: 'model_load_failed', message: 'The model could not be loaded.' },
   engine_error: { status: 500, type: 'server_error', code: 'engine_error', message: 'The engine failed on this request.' },
   internal_error: { status: 500, type: 'server_error', code: 'internal_error', message: 'Internal Server Error' },
 }

@@ -39,6 +39,11 @@ export const errorCodes = [
   'model_crashed',
   'shutting_down',
   'engine_error',
+  'model_pinned',
+  'model_required',
+  'model_too_large',
+  'model_not_found',
+  'model_load_failed',
 ] as const satisfies readonly ErrorCode[]
 
 const modelInfo = z.object({
