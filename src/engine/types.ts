@@ -1,4 +1,5 @@
 // The words that the front process, the worker and the library share. Plain data and interfaces, no code.
+import type { Constraint } from './constraint.js'
 
 /** Generation parameters under transformers' GenerationConfig names, plus OpenAI's own. Absent: the model's default. */
 export interface GenerationParams {
@@ -68,6 +69,8 @@ export interface GenerateRequest {
   priority?: number
   /** Prefix pages are shared only between requests of equal salt. */
   cacheSalt?: string
+  /** What each choice's output must match, from its first token; absent: anything. */
+  constraint?: Constraint
 }
 
 export type FinishReason = 'stop' | 'length' | 'abort' | 'error'
