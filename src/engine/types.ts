@@ -110,7 +110,7 @@ export interface GenerationDelta {
  * Why a request was refused or failed; the server maps each to an HTTP status.
  * invalid_request 400, unsupported_parameter 400, context_length_exceeded 400, template_error 400, queue_full 429,
  * model_loading 503, model_crashed 503, shutting_down 503, engine_error 500; of the choice of a model: model_pinned 400,
- * model_required 400, model_too_large 400, model_not_found 404, model_load_failed 500
+ * model_required 400, model_too_large 400, model_unsupported 400, model_not_found 404, hub_unavailable 503, model_load_failed 500
  */
 export type ErrorCode =
   | 'invalid_request'
@@ -125,7 +125,9 @@ export type ErrorCode =
   | 'model_pinned'
   | 'model_required'
   | 'model_too_large'
+  | 'model_unsupported'
   | 'model_not_found'
+  | 'hub_unavailable'
   | 'model_load_failed'
 
 /** A request that cannot be served. `param` names the field at fault where there is one. */

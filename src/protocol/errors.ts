@@ -61,6 +61,7 @@ export const errorTable: Readonly<Record<AnyErrorCode, ErrorRow>> = {
     code: 'model_too_large',
     message: 'The model does not fit in the memory that this server may use.',
   },
+  model_unsupported: { status: 400, type: invalid, code: 'model_unsupported', message: 'This server cannot run the model.' },
   model_not_found: { status: 404, type: invalid, code: 'model_not_found', message: 'The model does not exist.' },
   not_found: { status: 404, type: invalid, code: 'not_found', message: 'Not Found' },
   foreign_origin: {
@@ -104,6 +105,13 @@ export const errorTable: Readonly<Record<AnyErrorCode, ErrorRow>> = {
     code: 'model_crashed',
     message: "The model's process ended unexpectedly. Try again later.",
     retryAfter: 2,
+  },
+  hub_unavailable: {
+    status: 503,
+    type: unavailable,
+    code: 'hub_unavailable',
+    message: 'The Hugging Face Hub cannot be reached. Try again later.',
+    retryAfter: 5,
   },
   shutting_down: { status: 503, type: unavailable, code: 'shutting_down', message: 'The server is shutting down.' },
   aborted: { status: 503, type: unavailable, code: 'aborted', message: 'The generation was aborted before it was complete.' },

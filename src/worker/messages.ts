@@ -42,7 +42,9 @@ export const errorCodes = [
   'model_pinned',
   'model_required',
   'model_too_large',
+  'model_unsupported',
   'model_not_found',
+  'hub_unavailable',
   'model_load_failed',
 ] as const satisfies readonly ErrorCode[]
 
