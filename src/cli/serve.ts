@@ -6,6 +6,7 @@ import { hubSettings } from '../hub/settings.js'
 import { ModelNotCachedError, ModelNotFoundError, type ResolvedModel, resolveModel } from '../models/resolve.js'
 import { SupervisedModel, WorkerStartError } from '../models/supervisor.js'
 import { type RunningServer, startServer } from '../server/server.js'
+import { SingleModelDirectory } from '../server/single-model-directory.js'
 import { ListenError } from '../server/transport/types.js'
 import { formatBytes, Log } from './log.js'
 import { type ServeArguments, UsageError } from './options.js'
@@ -111,7 +112,7 @@ export async function serve({ model, values }: ServeArguments): Promise<number> 
     server = await startServer({
       host: (values.host as string | undefined) ?? 'localhost',
       port: (values.port as number | undefined) ?? 8000,
-      model: supervised,
+      models: new SingleModelDirectory(supervised),
       transport: (values.transport as 'auto' | 'uws' | 'node' | undefined) ?? 'auto',
       enableCors: values['enable-cors'] === true,
       ...(values['body-limit'] !== undefined && { bodyLimit: values['body-limit'] as number }),

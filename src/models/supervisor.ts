@@ -157,6 +157,10 @@ export class SupervisedModel implements ServedModel, AsyncDisposable {
     return this.#info
   }
 
+  get model(): TextModel | undefined {
+    return this.#phase === 'ready' ? this.#worker?.model : undefined
+  }
+
   /** The worker's process id while there is one. */
   get pid(): number | undefined {
     return this.#worker?.child.pid

@@ -83,11 +83,11 @@ export class ChatChunks {
     const counted = this.usageMode === 'chunk' ? `${this.#before}${this.#after},"usage":${JSON.stringify(usage)}}\n\n` : ''
     return `${counted}data: [DONE]\n\n`
   }
+}
 
-  /** The last event of a stream that failed; no end mark follows. */
-  error(error: ApiError): string {
-    return `data: ${JSON.stringify({ error: errorObject(error) })}\n\n`
-  }
+/** The last event of a stream that failed; no end mark follows. */
+export function errorEvent(error: ApiError): string {
+  return `data: ${JSON.stringify({ error: errorObject(error) })}\n\n`
 }
 
 /** Gathers the deltas of one completion into a whole reply. */

@@ -201,8 +201,8 @@ export function parseChatBody(bytes: Uint8Array): ChatRequest {
   return readChatRequest(parseJsonObject(bytes))
 }
 
-/** Reads the body of `POST /load_model`: the model's name. */
-export function parseLoadModelBody(bytes: Uint8Array): string {
+/** Reads the body of `POST /load_model` and `/unload_model`: the model's name. */
+export function parseModelNameBody(bytes: Uint8Array): string {
   const { model } = parseJsonObject(bytes)
   if (model === undefined || model === null) throw new ApiError('missing_model')
   if (typeof model !== 'string' || model.length > 1024) throw new ApiError('invalid_request', '`model` must be a string.', 'model')

@@ -1,13 +1,13 @@
 import type { GenerationDelta } from '../engine/types.js'
-import { ChatChunks, ChatReply, type CompletionHead, type UsageCount } from '../protocol/chat-mapping.js'
+import { ChatChunks, ChatReply, errorEvent, type CompletionHead, type UsageCount } from '../protocol/chat-mapping.js'
 import type { ChatRequest } from '../protocol/chat-schema.js'
 import type { ApiError } from '../protocol/errors.js'
 import type { Call } from './call.js'
 
-/** Where a chat's deltas go: a stream of events or one reply. Nothing is called after `finish` or `fail`. */
+/** Where a chat's deltas go: a stream of events or one reply. Nothing is called after `finish` or `fail`, which may come before `begin`. */
 export interface ChatOutput {
   /** The engine has accepted the request. */
-  begin(): void
+  begin(head: CompletionHead): void
   delta(delta: GenerationDelta, usage: UsageCount, last: boolean): void
   finish(usage: UsageCount): void
   fail(error: ApiError): void
@@ -24,11 +24,13 @@ export interface FlowControl {
 /**
  * Server-sent events: what one engine step brings to the request's choices leaves in one write. The status line goes
  * with the first of them, so that a request which fails while it waits still gets a status that says so; one that waits
- * for long is told with the role chunk and keep-alives that it has been accepted.
+ * for long, for its model to load or for its turn, gets keep-alives meanwhile.
  */
 export class StreamedOutput implements ChatOutput {
-  readonly #chunks: ChatChunks
+  #chunks: ChatChunks | undefined
+  // the status line is out; the roles are
   #opened = false
+  #introduced = false
   #pending = ''
   #scheduled = false
   #lastWrite = performance.now()
@@ -36,23 +38,21 @@ export class StreamedOutput implements ChatOutput {
   constructor(
     readonly call: Call,
     readonly request: ChatRequest,
-    head: CompletionHead,
     readonly flow: FlowControl,
-  ) {
-    this.#chunks = new ChatChunks(head, request.usage)
-  }
+  ) {}
 
-  begin(): void {
+  begin(head: CompletionHead): void {
+    this.#chunks = new ChatChunks(head, this.request.usage)
     this.#lastWrite = performance.now()
   }
 
   delta(delta: GenerationDelta, usage: UsageCount, last: boolean): void {
-    this.#open()
+    const chunks = this.#introduce()
     const { choice, text, finishReason } = delta
     const logprobs = this.request.generate.params.logprobs && delta.logprobs?.length ? delta.logprobs : undefined
-    if (text !== '' || logprobs) this.#pending += this.#chunks.content(choice, text, logprobs)
+    if (text !== '' || logprobs) this.#pending += chunks.content(choice, text, logprobs)
     if (finishReason === 'stop' || finishReason === 'length') {
-      this.#pending += this.#chunks.finish(choice, finishReason, last ? usage : undefined)
+      this.#pending += chunks.finish(choice, finishReason, last ? usage : undefined)
     }
     if (this.#pending === '' || this.#scheduled) return
     this.#scheduled = true
@@ -63,16 +63,17 @@ export class StreamedOutput implements ChatOutput {
   }
 
   finish(usage: UsageCount): void {
-    this.#end(this.#chunks.done(usage))
+    this.#end(this.#introduce().done(usage))
   }
 
   fail(error: ApiError): void {
-    if (this.#opened) this.#end(this.#chunks.error(error))
+    if (this.#opened) this.#end(errorEvent(error))
     else this.call.fail(error)
   }
 
   tick(now: number): void {
     if (now - this.#lastWrite < this.call.context.options.keepAliveMs || this.call.exchange.closed) return
+    if (this.#chunks) this.#introduce()
     this.#open()
     this.#pending += ': keep-alive\n\n'
     this.#flush()
@@ -83,8 +84,16 @@ export class StreamedOutput implements ChatOutput {
     this.#opened = true
     this.call.beginEvents()
     this.call.exchange.onWritable(() => this.flow.resume())
-    const choices = this.request.generate.n ?? 1
+  }
+
+  // who answers is known only when the model is there
+  #introduce(): ChatChunks {
+    this.#open()
+    if (!this.#chunks) throw new Error('a delta came before the beginning')
+    const choices = this.#introduced ? 0 : (this.request.generate.n ?? 1)
+    this.#introduced = true
     for (let choice = 0; choice < choices; choice++) this.#pending += this.#chunks.role(choice)
+    return this.#chunks
   }
 
   #flush(): void {
@@ -104,26 +113,24 @@ export class StreamedOutput implements ChatOutput {
 
 /** One JSON reply at the end. */
 export class WholeOutput implements ChatOutput {
-  readonly #reply: ChatReply
+  #reply: ChatReply | undefined
 
   constructor(
     readonly call: Call,
-    request: ChatRequest,
-    head: CompletionHead,
-  ) {
-    this.#reply = new ChatReply(head, request.generate.n ?? 1, request.generate.params.logprobs ?? false)
-  }
+    readonly request: ChatRequest,
+  ) {}
 
-  begin(): void {
-    // the status is known only at the end
+  begin(head: CompletionHead): void {
+    const { n = 1, params } = this.request.generate
+    this.#reply = new ChatReply(head, n, params.logprobs ?? false)
   }
 
   delta(delta: GenerationDelta): void {
-    this.#reply.add(delta)
+    this.#reply?.add(delta)
   }
 
   finish(usage: UsageCount): void {
-    this.call.sendJson(200, this.#reply.render(usage))
+    if (this.#reply) this.call.sendJson(200, this.#reply.render(usage))
   }
 
   fail(error: ApiError): void {

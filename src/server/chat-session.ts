@@ -1,18 +1,22 @@
-import type { GenerationDelta, StartedGeneration, TextModel } from '../engine/types.js'
+import type { GenerationDelta, StartedGeneration } from '../engine/types.js'
 import { canonicalName } from '../protocol/model-names.js'
-import { completionId, UsageCount, type CompletionHead } from '../protocol/chat-mapping.js'
+import { completionId, UsageCount } from '../protocol/chat-mapping.js'
 import type { ChatRequest } from '../protocol/chat-schema.js'
 import { ApiError, toApiError } from '../protocol/errors.js'
 import type { Call } from './call.js'
 import { StreamedOutput, WholeOutput, type ChatOutput } from './chat-output.js'
-import type { LiveChat } from './live-chats.js'
+import type { LiveCall } from './live-calls.js'
+import type { ModelLease } from './model-directory.js'
 import { GenerationTimer, type Outcome } from './server-metrics.js'
 
 /** One chat completion from the parsed request to its end, streamed or whole. */
-export class ChatSession implements LiveChat {
+export class ChatSession implements LiveCall {
   readonly #output: ChatOutput
   readonly #timer: GenerationTimer
   readonly #usage = new UsageCount()
+  // tells the directory that nobody waits for the model any more
+  readonly #over = new AbortController()
+  #lease: ModelLease | undefined
   #generation: StartedGeneration | undefined
   #begun = false
   #ended = false
@@ -25,12 +29,7 @@ export class ChatSession implements LiveChat {
     readonly call: Call,
     readonly request: ChatRequest,
   ) {
-    const head: CompletionHead = {
-      id: completionId(),
-      model: canonicalName(call.context.model.info()),
-      created: Math.floor(Date.now() / 1000),
-    }
-    this.#output = request.stream ? new StreamedOutput(call, request, head, this) : new WholeOutput(call, request, head)
+    this.#output = request.stream ? new StreamedOutput(call, request, this) : new WholeOutput(call, request)
     this.#timer = new GenerationTimer(call.context.metrics, call.startedAt)
     this.#openChoices = request.generate.n ?? 1
   }
@@ -39,18 +38,20 @@ export class ChatSession implements LiveChat {
     return this.#pausedAt !== undefined
   }
 
-  /** Starts the generation; the rest follows from its deltas. Never rejects. */
+  /** Waits for the model and starts the generation; the rest follows from its deltas. Never rejects. */
   async run(): Promise<void> {
     const { context, exchange } = this.call
     if (exchange.closed) return this.#stop('client_gone')
     if (context.draining) return this.#refuse(new ApiError('shutting_down'))
     context.chats.add(this)
     exchange.onAborted(() => this.#stop('client_gone'))
+    let lease: ModelLease
     let generation: StartedGeneration
     try {
-      const model: TextModel = await context.model.get()
-      if (this.#ended) return
-      generation = await model.start(this.request.generate, (delta) => this.#deliver(delta))
+      lease = await this.#borrow()
+      if (this.#ended) return lease.release()
+      this.#lease = lease
+      generation = await lease.model.start(this.request.generate, (delta) => this.#deliver(delta))
     } catch (error) {
       if (!this.#ended) this.#refuse(error)
       return
@@ -58,9 +59,10 @@ export class ChatSession implements LiveChat {
     this.#generation = generation
     // the client may have left, or the drain ended, while the request was on its way
     if (this.#ended) return generation.abort()
+    if (this.paused) generation.pause()
     this.#usage.promptTokens = generation.promptTokens
     this.#begun = true
-    this.#output.begin()
+    this.#output.begin({ id: completionId(), model: canonicalName(lease.name), created: Math.floor(Date.now() / 1000) })
     for (const delta of this.#early.splice(0)) this.#deliver(delta)
   }
 
@@ -78,7 +80,7 @@ export class ChatSession implements LiveChat {
 
   tick(now: number): void {
     if (this.#pausedAt === undefined) {
-      if (this.#begun) this.#output.tick(now)
+      this.#output.tick(now)
       return
     }
     if (now - this.#pausedAt < this.call.context.options.slowReaderTimeoutMs) return
@@ -89,6 +91,16 @@ export class ChatSession implements LiveChat {
 
   shutDown(): void {
     this.#fail(new ApiError('shutting_down'), 'shut_down')
+  }
+
+  async #borrow(): Promise<ModelLease> {
+    const { models, metrics } = this.call.context
+    metrics.waitingForModel++
+    try {
+      return await models.lease(this.request.model, this.#over.signal)
+    } finally {
+      metrics.waitingForModel--
+    }
   }
 
   // the caller serves many requests with one frame: what goes wrong with this one must not reach it
@@ -143,15 +155,14 @@ export class ChatSession implements LiveChat {
     const apiError = toApiError(error)
     if (apiError.code === 'internal_error') this.call.context.options.log('error', `start failed: ${String(error)}`)
     this.#end(apiError.status < 500 ? 'refused' : 'failed')
-    this.call.fail(apiError)
+    this.#output.fail(apiError)
   }
 
   #fail(error: ApiError, outcome: Outcome): void {
     if (this.#ended) return
     this.#end(outcome)
     this.#generation?.abort()
-    if (this.#begun) this.#output.fail(error)
-    else this.call.fail(error)
+    this.#output.fail(error)
   }
 
   #stop(outcome: Outcome): void {
@@ -161,7 +172,10 @@ export class ChatSession implements LiveChat {
   }
 
   #end(outcome: Outcome): void {
+    if (this.#ended) return
     this.#ended = true
+    if (this.#lease) this.#lease.release()
+    else this.#over.abort()
     this.call.context.chats.delete(this)
     this.call.context.metrics.requests.add(1, outcome)
   }

@@ -1,7 +1,9 @@
 import type { LogLevel } from '../engine/types.js'
+import type { ModelRow } from '../hub/model-rows.js'
 import type { BodyParser } from './body-parser.js'
-import type { LiveChats } from './live-chats.js'
-import type { ServedModel } from './served-model.js'
+import type { LatestRun } from './latest-run.js'
+import type { LiveCalls } from './live-calls.js'
+import type { ModelDirectory } from './model-directory.js'
 import type { ServerMetrics } from './server-metrics.js'
 import type { TransportChoice } from './transport/open.js'
 
@@ -10,7 +12,7 @@ export interface ServerOptions {
   host?: string
   /** 0: any free port. */
   port: number
-  model: ServedModel
+  models: ModelDirectory
   /** Default 'auto': uWebSockets where its binary loads, else node:http. */
   transport?: TransportChoice
   /** Bytes; a longer body is answered with 413. Default 16 MiB. */
@@ -38,10 +40,14 @@ export type ResolvedServerOptions = Required<ServerOptions>
 /** What the routes share. */
 export interface ServerContext {
   readonly options: ResolvedServerOptions
-  readonly model: ServedModel
+  readonly models: ModelDirectory
+  /** `models.list()`, for several clients at once. */
+  readonly modelList: LatestRun<ModelRow[]>
   readonly metrics: ServerMetrics
   readonly parser: BodyParser
-  readonly chats: LiveChats
+  readonly chats: LiveCalls
+  /** Watchers of loads. */
+  readonly loads: LiveCalls
   /** The template's variables that the server's flags set. */
   readonly templateDefaults: Record<string, unknown>
   draining: boolean

@@ -73,7 +73,13 @@ export class Histogram {
   }
 }
 
-/** A number that is read when it is asked for. */
-export function renderValue(kind: 'gauge' | 'counter', name: string, help: string, value: number, labels: Labels = {}): string {
-  return `# HELP ${name} ${help}\n# TYPE ${name} ${kind}\n${name}${labelText(labels)} ${value}\n`
+/** Numbers that are read when they are asked for, all of one name. */
+export function renderValues(
+  kind: 'gauge' | 'counter' | 'summary',
+  name: string,
+  help: string,
+  values: readonly { labels?: Labels; suffix?: string; value: number }[],
+): string {
+  const rows = values.map(({ labels = {}, suffix = '', value }) => `${name}${suffix}${labelText(labels)} ${value}\n`)
+  return rows.length > 0 ? `# HELP ${name} ${help}\n# TYPE ${name} ${kind}\n${rows.join('')}` : ''
 }

@@ -27,6 +27,8 @@ export type LoadEvent =
 /** A model that is in memory or on its way there, for /health and the metrics. */
 export interface DirectoryEntry {
   readonly name: ServedModelName
+  /** Further names that requests may use for it. */
+  readonly aliases?: readonly string[]
   readonly state: ServedModelState
   /** Whether idleness does not unload it and no other model pushes it out. */
   readonly pinned: boolean
@@ -34,6 +36,15 @@ export interface DirectoryEntry {
   readonly leases: number
   /** The model, when it is ready: for its statistics. */
   readonly model?: TextModel
+}
+
+/** Counts since the start, for the metrics. */
+export interface DirectoryCounters {
+  loads: { ready: number; failed: number }
+  /** Seconds of the loads that became ready, downloads included. */
+  loadSeconds: number
+  /** Why models left the memory: nobody used them, somebody asked for it, another model needed the room. */
+  unloads: { idle: number; asked: number; evicted: number }
 }
 
 /** The models that a server can serve. */
@@ -58,7 +69,8 @@ export interface ModelDirectory {
   list(): Promise<ModelRow[]>
   /** In memory or on their way, the pinned one first. */
   entries(): readonly DirectoryEntry[]
-  /** Whether a request would be worked on; an empty directory is healthy. */
+  counters(): DirectoryCounters
+  /** Whether a request would be worked on; an empty directory is healthy. The reason is /health's: `model_loading`, `cb_worker_dead`, … */
   health(): { ok: boolean; reason?: string }
   /** Ends all models; open work ends with `shutting_down`. */
   close(): Promise<void>

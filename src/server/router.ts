@@ -6,6 +6,7 @@ import { health } from './routes/health.js'
 import { loadModel } from './routes/load-model.js'
 import { metrics } from './routes/metrics.js'
 import { getModel, listModels } from './routes/models.js'
+import { reset, unloadModel } from './routes/unload-model.js'
 import { ClientGoneError } from './transport/types.js'
 
 /** @param rest what follows a route's prefix */
@@ -24,6 +25,8 @@ const routes: readonly Route[] = [
   { path: '/health', handlers: { GET: health } },
   { path: '/metrics', handlers: { GET: metrics } },
   { path: '/load_model', handlers: { POST: loadModel } },
+  { path: '/unload_model', handlers: { POST: unloadModel } },
+  { path: '/reset', handlers: { POST: reset } },
 ]
 
 function findRoute(path: string): Route | undefined {

@@ -23,12 +23,14 @@ export interface ServedModelState {
   residentBytes?: number
 }
 
-/** The one model that a server serves: it may be loading, ready, or coming back after its process died. */
+/** A model that may be loading, ready, or coming back after its process died. */
 export interface ServedModel {
   /** Known from the start, before the model is loaded. */
   info(): ServedModelName
   /** Further names that clients may use for it. */
   readonly aliases: readonly string[]
+  /** The model while it is ready, for those who do not want to wait. */
+  readonly model: TextModel | undefined
   /**
    * The model, ready for work. Where it is not, the request may wait within bounds; rejects with a RequestError
    * `model_loading`, `model_crashed` or `shutting_down`, and with the signal's reason when nobody waits any more.
@@ -43,20 +45,21 @@ export interface ServedModel {
 /** A model that lives in this process and is ready from the start. */
 export class InProcessModel implements ServedModel {
   readonly aliases: readonly string[]
-  readonly #model: TextModel
 
-  constructor(model: TextModel, aliases: readonly string[] = []) {
-    this.#model = model
+  constructor(
+    readonly model: TextModel,
+    aliases: readonly string[] = [],
+  ) {
     this.aliases = aliases
   }
 
   info(): ServedModelName {
-    const { id, revision, created } = this.#model.info
+    const { id, revision, created } = this.model.info
     return { id, revision, created }
   }
 
   get(): Promise<TextModel> {
-    return Promise.resolve(this.#model)
+    return Promise.resolve(this.model)
   }
 
   state(): ServedModelState {

@@ -1,7 +1,8 @@
 import { BodyParser } from './body-parser.js'
 import { Call } from './call.js'
 import type { ResolvedServerOptions, ServerContext, ServerOptions } from './context.js'
-import { LiveChats } from './live-chats.js'
+import { LatestRun } from './latest-run.js'
+import { LiveCalls } from './live-calls.js'
 import { dispatch } from './router.js'
 import { ServerMetrics } from './server-metrics.js'
 import { openTransport } from './transport/open.js'
@@ -34,7 +35,7 @@ function resolved(options: ServerOptions): ResolvedServerOptions {
   return {
     host: options.host ?? 'localhost',
     port: options.port,
-    model: options.model,
+    models: options.models,
     transport: options.transport ?? 'auto',
     bodyLimit: options.bodyLimit ?? 16 * mebibyte,
     enableCors: options.enableCors ?? false,
@@ -50,10 +51,12 @@ function resolved(options: ServerOptions): ResolvedServerOptions {
 function createContext(options: ResolvedServerOptions): ServerContext {
   return {
     options,
-    model: options.model,
+    models: options.models,
+    modelList: new LatestRun(() => options.models.list()),
     metrics: new ServerMetrics(),
     parser: new BodyParser(),
-    chats: new LiveChats(),
+    chats: new LiveCalls(),
+    loads: new LiveCalls(),
     templateDefaults: {
       ...(options.reasoning === 'auto' ? {} : { enable_thinking: options.reasoning === 'on' }),
       ...options.chatTemplateKwargs,
@@ -81,7 +84,11 @@ export async function startServer(serverOptions: ServerOptions): Promise<Running
     (sentence) => options.log('info', sentence),
   )
   const ticker = setInterval(
-    () => context.chats.tick(performance.now()),
+    () => {
+      const now = performance.now()
+      context.chats.tick(now)
+      context.loads.tick(now)
+    },
     Math.min(tickMs, options.keepAliveMs, options.slowReaderTimeoutMs / 2),
   )
 
@@ -92,6 +99,8 @@ export async function startServer(serverOptions: ServerOptions): Promise<Running
     async drain() {
       context.draining = true
       transport.stopListening()
+      // who only watches a load has nothing to gain from the wait
+      context.loads.shutDownAll()
       const end = performance.now() + options.drainTimeoutMs
       if (!(await context.chats.empty(options.drainTimeoutMs))) {
         options.log('warning', `${context.chats.size} streams did not end in time and are cut off`)

@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url'
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import { SupervisedModel } from '../../src/models/supervisor.js'
 import { type RunningServer, startServer } from '../../src/server/server.js'
+import { SingleModelDirectory } from '../../src/server/single-model-directory.js'
 import { events, request } from '../support/http-client.js'
 
 const workerEntry = fileURLToPath(new URL('../support/scripted-worker.mjs', import.meta.url))
@@ -51,7 +52,7 @@ describe('the server over a supervised worker', () => {
       { workerEntry, restart: { firstDelayMs: 200 } },
     )
     await model.start()
-    server = await startServer({ host: '127.0.0.1', port: 0, model, transport: 'node' })
+    server = await startServer({ host: '127.0.0.1', port: 0, models: new SingleModelDirectory(model), transport: 'node' })
     const { port } = server
     const running = stream(port, chat('count 1000000', { stream: true }))
     await vi.waitFor(() => expect(running.text()).toContain('5 '))
@@ -82,7 +83,7 @@ describe('the server over a supervised worker', () => {
         { workerEntry, restart: { firstDelayMs: 10, maxRestarts: 1 } },
       )
       await model.start()
-      server = await startServer({ host: '127.0.0.1', port: 0, model, transport: 'node' })
+      server = await startServer({ host: '127.0.0.1', port: 0, models: new SingleModelDirectory(model), transport: 'node' })
       const { port } = server
       process.kill(model.pid!, 'SIGKILL')
       await vi.waitFor(() => expect(model!.state().phase).toBe('failed'), 10_000)
@@ -101,7 +102,7 @@ describe('the server over a supervised worker', () => {
   it('clients that leave leave nothing behind in the worker', async () => {
     model = new SupervisedModel({ id: 'scripted', revision: 'main', created: 1 }, { path: 'ok' }, { workerEntry })
     await model.start()
-    server = await startServer({ host: '127.0.0.1', port: 0, model, transport: 'node' })
+    server = await startServer({ host: '127.0.0.1', port: 0, models: new SingleModelDirectory(model), transport: 'node' })
     const { port } = server
     for (let i = 0; i < 50; i++) {
       await new Promise<void>((resolve) => {

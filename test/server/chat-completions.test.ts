@@ -165,7 +165,7 @@ describe.each(transports)('chat completions over %s', (transport) => {
   test('the way of `transformers chat`: load, then stream with a GenerationConfig as text', async () => {
     await using t = await testServer(transport)
     const loaded = await request(t.port, 'POST', '/load_model', JSON.stringify({ model: 'test-org/fake' }))
-    expect(loaded.text).toBe('data: {"status":"ready","model":"test-org/fake@main","cached":true}\n\n')
+    expect(loaded.text).toBe('data: {"status": "ready", "model": "test-org/fake@main", "cached": true}\n\n')
     const generationConfig = JSON.stringify({ do_sample: true, max_new_tokens: 256, eos_token_id: [1, 2], transformers_version: '5.23.0' })
     const reply = await post(t.port, { model: 'test-org/fake', stream: true, messages: hello, generation_config: generationConfig })
     expect(chunks(reply.text).at(-1)?.usage?.completion_tokens).toBe(7)

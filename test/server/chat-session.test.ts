@@ -5,9 +5,11 @@ import { BodyParser } from '../../src/server/body-parser.js'
 import { Call } from '../../src/server/call.js'
 import { ChatSession } from '../../src/server/chat-session.js'
 import type { ServerContext } from '../../src/server/context.js'
-import { LiveChats } from '../../src/server/live-chats.js'
+import { LatestRun } from '../../src/server/latest-run.js'
+import { LiveCalls } from '../../src/server/live-calls.js'
 import { InProcessModel } from '../../src/server/served-model.js'
 import { ServerMetrics } from '../../src/server/server-metrics.js'
+import { SingleModelDirectory } from '../../src/server/single-model-directory.js'
 import type { HttpExchange } from '../../src/server/transport/types.js'
 import { FakeTextModel, fakeInfo } from '../support/fake-text-model.js'
 import { chunks } from '../support/http-client.js'
@@ -80,16 +82,18 @@ class HandModel implements TextModel {
 }
 
 async function session(fields: object, model = new HandModel()) {
-  const served = new InProcessModel(model)
-  const chats = new LiveChats()
+  const models = new SingleModelDirectory(new InProcessModel(model))
+  const chats = new LiveCalls()
   const logged: string[] = []
   const context: ServerContext = {
     options: {
-      ...{ host: 'localhost', port: 0, model: served, transport: 'auto', bodyLimit: 1e6, enableCors: false, drainTimeoutMs: 1000 },
+      ...{ host: 'localhost', port: 0, models, transport: 'auto', bodyLimit: 1e6, enableCors: false, drainTimeoutMs: 1000 },
       ...{ slowReaderTimeoutMs: 1000, keepAliveMs: 1000, chatTemplateKwargs: {}, reasoning: 'auto' },
       log: (_, message) => void logged.push(message),
     },
-    model: served,
+    models,
+    modelList: new LatestRun(() => models.list()),
+    loads: new LiveCalls(),
     metrics: new ServerMetrics(),
     parser: new BodyParser(),
     chats,

@@ -2,6 +2,7 @@ import { connect } from 'node:net'
 import { describe, expect, test } from 'vitest'
 import type { ServedModel, ServedModelState } from '../../src/server/served-model.js'
 import { startServer } from '../../src/server/server.js'
+import { SingleModelDirectory } from '../../src/server/single-model-directory.js'
 import { RequestError } from '../../src/engine/types.js'
 import { FakeTextModel } from '../support/fake-text-model.js'
 import { post, request, until } from '../support/http-client.js'
@@ -12,15 +13,18 @@ const json = (text: string): unknown => JSON.parse(text)
 /** A model whose state a test sets. */
 class StagedModel implements ServedModel {
   readonly aliases = []
-  readonly model = new FakeTextModel()
+  readonly fake = new FakeTextModel()
   #state: ServedModelState = { phase: 'loading', restarts: 0 }
   #listeners = new Set<(state: ServedModelState) => void>()
   info = () => ({ id: 'org/staged', revision: 'abc', created: 1.5 })
+  get model() {
+    return this.#state.phase === 'ready' ? this.fake : undefined
+  }
   state = () => this.#state
   health = (): { ok: boolean; reason?: string } => ({ ok: true })
   get = () =>
     this.#state.phase === 'ready'
-      ? Promise.resolve(this.model)
+      ? Promise.resolve(this.fake)
       : Promise.reject(new RequestError('model_loading', 'The model is being loaded.'))
   onChange(listener: (state: ServedModelState) => void) {
     this.#listeners.add(listener)
@@ -38,7 +42,7 @@ class StagedModel implements ServedModel {
 describe.each(transports)('routes over %s', (transport) => {
   test('models: the served one, by any spelling of its id', async () => {
     await using t = await testServer(transport)
-    const row = { owned_by: 'test-org', id: 'test-org/fake', object: 'model', created: 1_700_000_000 }
+    const row = { owned_by: 'test-org', id: 'test-org/fake', object: 'model', created: 1_700_000_000, loaded: true }
     const list = await request(t.port, 'GET', '/v1/models')
     expect([list.status, list.text]).toEqual([200, JSON.stringify({ object: 'list', data: [row] })])
     expect((await request(t.port, 'OPTIONS', '/v1/models')).text).toBe(list.text)
@@ -98,7 +102,7 @@ describe.each(transports)('routes over %s', (transport) => {
 
   test('health: ready, loading, failed, draining', async () => {
     const model = new StagedModel()
-    const server = await startServer({ port: 0, model, transport })
+    const server = await startServer({ port: 0, models: new SingleModelDirectory(model), transport })
     const ask = async () => {
       const { status, text } = await request(server.port, 'GET', '/health')
       return [status, json(text)]
@@ -120,7 +124,7 @@ describe.each(transports)('routes over %s', (transport) => {
 
   test('load_model: ready at once, on the way, another model, bad bodies', async () => {
     const model = new StagedModel()
-    const server = await startServer({ port: 0, model, transport })
+    const server = await startServer({ port: 0, models: new SingleModelDirectory(model), transport })
     const load = (body: object | string) =>
       request(server.port, 'POST', '/load_model', typeof body === 'string' ? body : JSON.stringify(body))
     const lines = (text: string) =>
@@ -162,6 +166,7 @@ describe.each(transports)('routes over %s', (transport) => {
     await post(t.port, { messages: [] })
     const { text, headers } = await request(t.port, 'GET', '/metrics')
     expect(headers['content-type']).toBe('text/plain; version=0.0.4; charset=utf-8')
+    const model = '{model="test-org/fake@main"}'
     const value = (line: string) =>
       Number(
         text
@@ -177,14 +182,18 @@ describe.each(transports)('routes over %s', (transport) => {
     expect(value('tfserve_cached_prompt_tokens_total')).toBe(8)
     expect(value('tfserve_time_to_first_token_seconds_count')).toBe(2)
     expect(value('tfserve_inter_token_latency_seconds_count')).toBe(7)
-    expect(value('tfserve_kv_blocks')).toBe(64)
-    expect(value('tfserve_engine_steps_total')).toBeGreaterThan(0)
+    expect(value(`tfserve_kv_blocks${model}`)).toBe(64)
+    expect(value(`tfserve_aborts_total{model="test-org/fake@main",phase="decode"}`)).toBe(0)
+    expect(value(`tfserve_model_ready${model}`)).toBe(1)
+    expect(value(`tfserve_model_requests${model}`)).toBe(0)
+    expect(value('tfserve_requests_waiting_for_model')).toBe(0)
+    expect(value(`tfserve_engine_steps_total${model}`)).toBeGreaterThan(0)
     expect(value('tfserve_process_resident_memory_bytes{process="server"}')).toBeGreaterThan(1e6)
     // each sample belongs to a family that was announced, and no family comes twice
-    const families = [...text.matchAll(/^# TYPE (\S+) (counter|gauge|histogram)$/gm)].map((match) => match[1] ?? '')
+    const families = [...text.matchAll(/^# TYPE (\S+) (counter|gauge|histogram|summary)$/gm)].map((match) => match[1] ?? '')
     expect(new Set(families).size).toBe(families.length)
     for (const line of text.split('\n').filter((l) => l !== '' && !l.startsWith('#'))) {
-      expect(line).toMatch(/^[a-z_]+(\{[a-z]+="[^"]*"\})? [0-9.e+-]+$/)
+      expect(line).toMatch(/^[a-z_]+(\{[a-z]+="[^"]*"(,[a-z]+="[^"]*")*\})? [0-9.e+-]+$/)
       const family = (/^[a-z_]+/.exec(line)?.[0] ?? '').replace(/_(bucket|sum|count)$/, '')
       expect(families.includes(family) || families.includes(/^[a-z_]+/.exec(line)?.[0] ?? '')).toBe(true)
     }

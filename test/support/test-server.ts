@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { InProcessModel } from '../../src/server/served-model.js'
 import { startServer, type RunningServer, type ServerOptions } from '../../src/server/server.js'
+import { SingleModelDirectory } from '../../src/server/single-model-directory.js'
 import { uwsKey } from '../../src/server/transport/uws-binary.js'
 import { FakeTextModel, type FakeTextModelOptions } from './fake-text-model.js'
 
@@ -23,7 +24,12 @@ export async function testServer(
   serverOptions: Partial<ServerOptions> = {},
 ): Promise<TestServer> {
   const model = new FakeTextModel(modelOptions)
-  const server = await startServer({ port: 0, model: new InProcessModel(model, ['short-name']), transport, ...serverOptions })
+  const server = await startServer({
+    port: 0,
+    models: new SingleModelDirectory(new InProcessModel(model, ['short-name'])),
+    transport,
+    ...serverOptions,
+  })
   return { server, model, port: server.port, [Symbol.asyncDispose]: () => server.close() }
 }
 

@@ -1,6 +1,5 @@
 import type { ChatRequest } from '../../protocol/chat-schema.js'
 import { toApiError } from '../../protocol/errors.js'
-import { requireModel } from '../../protocol/model-names.js'
 import type { Call } from '../call.js'
 import { ChatSession } from '../chat-session.js'
 import type { ServerContext } from '../context.js'
@@ -12,7 +11,6 @@ export async function chatCompletions(call: Call): Promise<void> {
   let request: ChatRequest
   try {
     request = await call.readJsonBody((body) => context.parser.parseChat(body))
-    requireModel(request.model, { ...context.model.info(), aliases: context.model.aliases })
   } catch (error) {
     context.metrics.requests.add(1, error instanceof ClientGoneError ? 'client_gone' : 'refused')
     throw error instanceof ClientGoneError ? error : toApiError(error)

@@ -1,57 +1,86 @@
-import { parseLoadModelBody } from '../../protocol/chat-schema.js'
-import { canonicalName, namesModel } from '../../protocol/model-names.js'
+import { parseModelNameBody } from '../../protocol/chat-schema.js'
+import { errorTable } from '../../protocol/errors.js'
+import { withRevision } from '../../protocol/model-names.js'
 import type { Call } from '../call.js'
-import type { ServedModelState } from '../served-model.js'
+import type { LiveCall } from '../live-calls.js'
+import type { LoadEvent } from '../model-directory.js'
 
-// the stages that clients of transformers serve know
-const knownStages = new Set(['processor', 'config', 'download', 'weights'])
+/** JSON of one object with a blank after each comma and colon: clients of transformers serve get its events to the letter. */
+function spacedJson(value: unknown): string {
+  if (typeof value !== 'object' || value === null) return JSON.stringify(value)
+  const pairs = Object.entries(value).map(([key, item]) => `${JSON.stringify(key)}: ${spacedJson(item)}`)
+  return `{${pairs.join(', ')}}`
+}
 
-const event = (body: object) => `data: ${JSON.stringify(body)}\n\n`
+const eventText = (event: LoadEvent) => `data: ${spacedJson(event)}\n\n`
 
-/** The event that a state of the model means, if any. @param waited whether the client saw the model loading */
-function stateEvent(name: string, state: ServedModelState, waited: boolean): { text: string; last: boolean } | undefined {
-  switch (state.phase) {
-    case 'ready':
-      return { text: event({ status: 'ready', model: name, cached: !waited }), last: true }
-    case 'failed':
-    case 'closed':
-      return { text: event({ status: 'error', model: name, message: state.reason ?? 'The model could not be loaded.' }), last: true }
-    case 'loading':
-    case 'restarting': {
-      const { progress } = state
-      if (!progress || !knownStages.has(progress.stage)) return undefined
-      const counted = progress.current === undefined ? {} : { progress: { current: progress.current, total: progress.total ?? null } }
-      return { text: event({ status: 'loading', model: name, stage: progress.stage, ...counted }), last: false }
+/** One client that watches a load. */
+class LoadWatch implements LiveCall {
+  #over = false
+  #unsubscribe: () => void = () => undefined
+  #lastWrite = performance.now()
+  // for a client that does not keep up: the latest event only
+  #held: LoadEvent | undefined
+  #blocked = false
+
+  constructor(
+    readonly call: Call,
+    readonly asked: string,
+  ) {}
+
+  start(): void {
+    const { call } = this
+    const { context, exchange } = call
+    if (exchange.closed) return
+    context.loads.add(this)
+    call.beginEvents()
+    exchange.onAborted(() => this.#stop())
+    exchange.onWritable(() => this.#caughtUp())
+    const unsubscribe = context.models.watchLoad(this.asked, (event) => this.#show(event))
+    if (this.#over) unsubscribe()
+    else this.#unsubscribe = unsubscribe
+  }
+
+  tick(now: number): void {
+    if (this.#blocked || now - this.#lastWrite < this.call.context.options.keepAliveMs) return
+    this.#write(': keep-alive\n\n')
+  }
+
+  shutDown(): void {
+    this.#show({ status: 'error', model: withRevision(this.asked), message: errorTable.shutting_down.message })
+  }
+
+  #show(event: LoadEvent): void {
+    if (this.#over) return
+    if (event.status === 'loading') {
+      if (this.#blocked) this.#held = event
+      else this.#write(eventText(event))
+      return
     }
+    this.#stop()
+    this.call.exchange.end((this.#held ? eventText(this.#held) : '') + eventText(event))
+  }
+
+  #caughtUp(): void {
+    this.#blocked = false
+    const held = this.#held
+    this.#held = undefined
+    if (held && !this.#over) this.#write(eventText(held))
+  }
+
+  #write(text: string): void {
+    this.#lastWrite = performance.now()
+    this.#blocked = !this.call.exchange.write(text)
+  }
+
+  #stop(): void {
+    this.#over = true
+    this.#unsubscribe()
+    this.call.context.loads.delete(this)
   }
 }
 
-/** POST /load_model: events until the served model is ready. `transformers chat` calls it before the first turn. */
+/** POST /load_model: loads a model and tells how far it is. `transformers chat` calls it before the first turn. */
 export async function loadModel(call: Call): Promise<void> {
-  const asked = await call.readJsonBody(parseLoadModelBody)
-  const { model } = call.context
-  const { exchange } = call
-  const info = model.info()
-  call.beginEvents()
-  if (!namesModel(asked, { ...info, aliases: model.aliases })) {
-    const name = asked.includes('@') ? asked : `${asked}@main`
-    const message = `This server serves '${info.id}' only; '${asked.slice(0, 200)}' cannot be loaded.`
-    exchange.end(event({ status: 'error', model: name, message }))
-    return
-  }
-  const name = canonicalName(info)
-  let stopListening: () => void = () => undefined
-  let waited = false
-  const show = (state: ServedModelState) => {
-    const shown = stateEvent(name, state, waited)
-    waited = true
-    if (!shown || exchange.closed) return
-    if (!shown.last) return void exchange.write(shown.text)
-    stopListening()
-    exchange.end(shown.text)
-  }
-  show(model.state())
-  if (exchange.closed) return
-  stopListening = model.onChange(show)
-  exchange.onAborted(() => stopListening())
+  new LoadWatch(call, await call.readJsonBody(parseModelNameBody)).start()
 }
