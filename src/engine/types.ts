@@ -75,6 +75,16 @@ export interface GenerateRequest {
 
 export type FinishReason = 'stop' | 'length' | 'abort' | 'error'
 
+/** A part of a tool call, as OpenAI streams it; the first part of each call carries id and name. */
+export interface ToolCallDelta {
+  /** Of the call within its choice, from 0. */
+  index: number
+  id?: string
+  name?: string
+  /** A piece of the arguments' JSON text. */
+  arguments?: string
+}
+
 export interface TopLogprob {
   token: string
   logprob: number
@@ -92,6 +102,9 @@ export interface GenerationDelta {
   choice: number
   /** New text, whole UTF-8 characters; may be empty. */
   text: string
+  /** New text of the model's reasoning. */
+  reasoning?: string
+  toolCalls?: ToolCallDelta[]
   /** New token ids, the end-of-sequence token included. */
   tokens: number[]
   logprobs?: TokenLogprob[]
@@ -102,6 +115,8 @@ export interface GenerationDelta {
   cachedTokens: number
   /** Output tokens of this choice so far. */
   outputTokens: number
+  /** How many of them were reasoning; absent: none so far. */
+  reasoningTokens?: number
   /** With finishReason 'error': what to tell the client, and the kind of failure. */
   error?: { code: ErrorCode; message: string }
 }

@@ -4,9 +4,12 @@ import { RequestError, type ErrorCode } from '../engine/types.js'
 export type ServerErrorCode =
   | 'invalid_json'
   | 'unexpected_fields'
+  | 'unexpected_item'
   | 'missing_model'
   | 'unsupported_media_type'
   | 'not_found'
+  | 'not_stored'
+  | 'invalid_api_key'
   | 'foreign_origin'
   | 'foreign_host'
   | 'method_not_allowed'
@@ -47,6 +50,7 @@ export const errorTable: Readonly<Record<AnyErrorCode, ErrorRow>> = {
   model_pinned: { status: 400, type: invalid, code: 'model_not_found', message: 'The server serves another model.' },
   invalid_json: { status: 422, type: invalid, code: 'invalid_json', message: 'The request body is not valid JSON.' },
   unexpected_fields: { status: 422, type: invalid, code: 'unexpected_fields', message: 'Unexpected fields in the request.' },
+  unexpected_item: { status: 422, type: invalid, code: 'unexpected_item', message: 'Unsupported input item type.' },
   missing_model: { status: 422, type: invalid, code: 'missing_model', message: 'Missing `model` field in the request body.' },
   unsupported_media_type: {
     status: 422,
@@ -64,6 +68,13 @@ export const errorTable: Readonly<Record<AnyErrorCode, ErrorRow>> = {
   model_unsupported: { status: 400, type: invalid, code: 'model_unsupported', message: 'This server cannot run the model.' },
   model_not_found: { status: 404, type: invalid, code: 'model_not_found', message: 'The model does not exist.' },
   not_found: { status: 404, type: invalid, code: 'not_found', message: 'Not Found' },
+  not_stored: { status: 404, type: invalid, code: 'not_found', message: 'Nothing is stored under this id.' },
+  invalid_api_key: {
+    status: 401,
+    type: invalid,
+    code: 'invalid_api_key',
+    message: 'This server needs an API key: send one of its keys with the header `authorization: Bearer KEY`.',
+  },
   foreign_origin: {
     status: 403,
     type: invalid,

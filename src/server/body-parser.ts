@@ -1,23 +1,31 @@
 import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { Worker } from 'node:worker_threads'
-import { parseChatBody, type ChatRequest } from '../protocol/chat-schema.js'
+import { parseChatBody } from '../protocol/chat-schema.js'
 import { ApiError, type AnyErrorCode } from '../protocol/errors.js'
+import { parseResponsesBody } from '../protocol/responses/schema.js'
 
 /** Bytes; bodies above this are parsed in a thread of their own, so that streams of others do not stop meanwhile. */
 export const inlineBodyLimit = 128 << 10
 
+/** The bodies that may be large, by the name of what they ask for. Each parser throws an ApiError; what it makes is plain data. */
+export const bodyParsers = { chat: parseChatBody, responses: parseResponsesBody } as const
+
+export type BodyKind = keyof typeof bodyParsers
+type Parsed<K extends BodyKind> = ReturnType<(typeof bodyParsers)[K]>
+
 /** What the thread answers. */
 export type ParseAnswer =
-  { id: number; request: ChatRequest } | { id: number; error: { code: AnyErrorCode; message: string; param: string | null } }
+  { id: number; request: Parsed<BodyKind> } | { id: number; error: { code: AnyErrorCode; message: string; param: string | null } }
 
 export interface ParseTask {
   id: number
+  kind: BodyKind
   bytes: Uint8Array
 }
 
 interface Waiter {
-  resolve(request: ChatRequest): void
+  resolve(request: Parsed<BodyKind>): void
   reject(error: Error): void
 }
 
@@ -40,13 +48,13 @@ export class BodyParser {
   }
 
   /** Rejects with an ApiError. The bytes may be handed to another thread: they are not to be used afterwards. */
-  async parseChat(bytes: Uint8Array): Promise<ChatRequest> {
-    if (bytes.length <= inlineBodyLimit || !this.#file) return parseChatBody(bytes)
+  async parse<K extends BodyKind>(kind: K, bytes: Uint8Array): Promise<Parsed<K>> {
+    if (bytes.length <= inlineBodyLimit || !this.#file) return bodyParsers[kind](bytes) as Parsed<K>
     const thread = (this.#thread ??= this.#start(this.#file))
     const id = ++this.#lastId
     return new Promise((resolve, reject) => {
-      this.#waiting.set(id, { resolve, reject })
-      const task: ParseTask = { id, bytes }
+      this.#waiting.set(id, { resolve: (request) => resolve(request as Parsed<K>), reject })
+      const task: ParseTask = { id, kind, bytes }
       const whole = bytes.byteOffset === 0 && bytes.byteLength === bytes.buffer.byteLength
       thread.postMessage(task, whole && bytes.buffer instanceof ArrayBuffer ? [bytes.buffer] : [])
     })

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { ApiError, renderError } from '../protocol/errors.js'
+import type { Owner } from './api-keys.js'
 import type { ServerContext } from './context.js'
 import { corsHeaders } from './cors.js'
 import { BodyTooLargeError, type Headers, type HttpExchange } from './transport/types.js'
@@ -12,7 +13,10 @@ export class Call {
   /** performance.now() when the request arrived. */
   readonly startedAt = performance.now()
   readonly requestId: string
+  /** Whose it is; set before the call reaches its route. */
+  owner: Owner = ''
   readonly #common: Headers
+  #answeredYet = false
 
   constructor(
     readonly context: ServerContext,
@@ -21,6 +25,11 @@ export class Call {
     const sent = exchange.header('x-request-id')
     this.requestId = sent !== undefined && acceptableId.test(sent) ? sent : randomUUID()
     this.#common = { 'x-request-id': this.requestId, ...(context.options.enableCors ? corsHeaders(exchange) : {}) }
+  }
+
+  /** Whether the status line is out. */
+  get answered(): boolean {
+    return this.#answeredYet
   }
 
   /**
@@ -67,6 +76,7 @@ export class Call {
   }
 
   #answered(status: number): void {
+    this.#answeredYet = true
     if (this.exchange.closed) return
     this.context.metrics.responses.add(1, `${Math.floor(status / 100)}xx`)
     const { log } = this.context.options

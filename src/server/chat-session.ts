@@ -21,7 +21,7 @@ export class ChatSession implements LiveCall, GenerationSink {
     request: ChatRequest,
   ) {
     this.#output = request.stream ? new StreamedOutput(call, request, this) : new WholeOutput(call, request)
-    this.#run = new GenerationRun(call.context, request, this, call.startedAt, call.requestId)
+    this.#run = new GenerationRun(call.context, { ...request, owner: call.owner }, this, call.startedAt, call.requestId)
   }
 
   /** Whether its client does not keep up. */

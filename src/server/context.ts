@@ -1,9 +1,11 @@
 import type { LogLevel } from '../engine/types.js'
 import type { ModelRow } from '../hub/model-rows.js'
+import type { ApiKeys } from './api-keys.js'
 import type { BodyParser } from './body-parser.js'
 import type { LatestRun } from './latest-run.js'
 import type { LiveCalls } from './live-calls.js'
 import type { ModelDirectory } from './model-directory.js'
+import type { ResponseService, ResponseStoreOptions } from './responses/service.js'
 import type { ServerMetrics } from './server-metrics.js'
 import type { TransportChoice } from './transport/open.js'
 
@@ -32,10 +34,15 @@ export interface ServerOptions {
   chatTemplateKwargs?: Record<string, unknown>
   /** Sets the template variable enable_thinking; 'auto' (default) leaves it to the template. */
   reasoning?: 'on' | 'off' | 'auto'
+  /** Keys of which each request must bring one; none: the server is open. */
+  apiKeys?: readonly string[]
+  /** Where responses and conversations are kept, and how much of them. */
+  responseStore?: ResponseStoreOptions
   log?: (level: LogLevel, message: string) => void
 }
 
-export type ResolvedServerOptions = Required<ServerOptions>
+/** The options with their defaults; the keys themselves are not kept. */
+export type ResolvedServerOptions = Required<Omit<ServerOptions, 'apiKeys'>>
 
 /** What the routes share. */
 export interface ServerContext {
@@ -45,6 +52,8 @@ export interface ServerContext {
   readonly modelList: LatestRun<ModelRow[]>
   readonly metrics: ServerMetrics
   readonly parser: BodyParser
+  readonly keys: ApiKeys
+  readonly responses: ResponseService
   readonly chats: LiveCalls
   /** Watchers of loads. */
   readonly loads: LiveCalls

@@ -1,6 +1,7 @@
 import type { GenerateRequest, GenerationDelta, StartedGeneration } from '../engine/types.js'
 import { UsageCount } from '../protocol/chat-mapping.js'
 import { ApiError, toApiError } from '../protocol/errors.js'
+import type { Owner } from './api-keys.js'
 import type { ServerContext } from './context.js'
 import type { ModelLease } from './model-directory.js'
 import { GenerationTimer, type Outcome } from './server-metrics.js'
@@ -23,6 +24,8 @@ export interface RunRequest {
   /** As the client named it; absent where it named none. */
   model?: string
   generate: GenerateRequest
+  /** Prefixes are shared only between requests of one owner. */
+  owner: Owner
 }
 
 /** One generation from the choice of its model to its last delta. It holds the model meanwhile, and lets it go once. */
@@ -123,7 +126,7 @@ export class GenerationRun {
     let request = this.request.generate
     for (;;) {
       try {
-        return await model.start(request, (delta) => this.#deliver(delta))
+        return await model.start(salted(request, this.request.owner), (delta) => this.#deliver(delta))
       } catch (error) {
         const next = this.#ended ? undefined : this.sink.retry?.(toApiError(error))
         if (!next) throw error
@@ -188,4 +191,8 @@ export class GenerationRun {
     else this.#over.abort()
     this.context.metrics.requests.add(1, outcome)
   }
+}
+
+function salted(request: GenerateRequest, owner: Owner): GenerateRequest {
+  return owner === '' ? request : { ...request, cacheSalt: `${owner}:${request.cacheSalt ?? ''}` }
 }

@@ -2,18 +2,29 @@ import { ApiError, toApiError } from '../protocol/errors.js'
 import type { Call } from './call.js'
 import { isForeignHost, isForeignPage, isLoopback, isPreflight, preflightHeaders } from './cors.js'
 import { chatCompletions } from './routes/chat-completions.js'
+import {
+  addItems,
+  createConversation,
+  deleteConversation,
+  deleteItem,
+  getConversation,
+  getItem,
+  listItems,
+  updateConversation,
+} from './routes/conversations.js'
 import { health } from './routes/health.js'
 import { loadModel } from './routes/load-model.js'
 import { metrics } from './routes/metrics.js'
 import { getModel, listModels } from './routes/models.js'
+import { cancelResponse, createResponse, deleteResponse, getResponse, listInputItems } from './routes/responses.js'
 import { reset, unloadModel } from './routes/unload-model.js'
 import { ClientGoneError } from './transport/types.js'
 
-/** @param rest what follows a route's prefix */
-type RouteHandler = (call: Call, rest: string) => Promise<void> | void
+/** @param rest what the path has in the places of `*`, as sent */
+type RouteHandler = (call: Call, ...rest: string[]) => Promise<void> | void
 
 interface Route {
-  /** Ends in `/`: all paths below it. */
+  /** `*` stands for one segment of a path, `**` for one or more. */
   path: string
   handlers: Readonly<Partial<Record<string, RouteHandler>>>
 }
@@ -21,7 +32,15 @@ interface Route {
 const routes: readonly Route[] = [
   { path: '/v1/chat/completions', handlers: { POST: chatCompletions } },
   { path: '/v1/models', handlers: { GET: listModels, OPTIONS: listModels } },
-  { path: '/v1/models/', handlers: { GET: getModel } },
+  { path: '/v1/models/**', handlers: { GET: getModel } },
+  { path: '/v1/responses', handlers: { POST: createResponse } },
+  { path: '/v1/responses/*', handlers: { GET: getResponse, DELETE: deleteResponse } },
+  { path: '/v1/responses/*/cancel', handlers: { POST: cancelResponse } },
+  { path: '/v1/responses/*/input_items', handlers: { GET: listInputItems } },
+  { path: '/v1/conversations', handlers: { POST: createConversation } },
+  { path: '/v1/conversations/*', handlers: { GET: getConversation, POST: updateConversation, DELETE: deleteConversation } },
+  { path: '/v1/conversations/*/items', handlers: { GET: listItems, POST: addItems } },
+  { path: '/v1/conversations/*/items/*', handlers: { GET: getItem, DELETE: deleteItem } },
   { path: '/health', handlers: { GET: health } },
   { path: '/metrics', handlers: { GET: metrics } },
   { path: '/load_model', handlers: { POST: loadModel } },
@@ -29,10 +48,27 @@ const routes: readonly Route[] = [
   { path: '/reset', handlers: { POST: reset } },
 ]
 
-function findRoute(path: string): Route | undefined {
-  return routes.find((route) =>
-    route.path.endsWith('/') ? path.startsWith(route.path) && path.length > route.path.length : path === route.path,
-  )
+interface Found {
+  route: Route
+  rest: string[]
+}
+
+const fixed = new Map(routes.map((route) => [route.path, route]))
+const patterns = routes
+  .filter(({ path }) => path.includes('*'))
+  .map((route) => {
+    const pattern = route.path.replace(/\*\*?/g, (star) => (star === '**' ? '(.+)' : '([^/]+)'))
+    return { route, pattern: new RegExp(`^${pattern}$`) }
+  })
+
+function findRoute(path: string): Found | undefined {
+  const route = fixed.get(path)
+  if (route) return { route, rest: [] }
+  for (const { route, pattern } of patterns) {
+    const match = pattern.exec(path)
+    if (match) return { route, rest: match.slice(1) }
+  }
+  return undefined
 }
 
 function allowedMethods({ handlers }: Route): string {
@@ -41,9 +77,9 @@ function allowedMethods({ handlers }: Route): string {
     .join(', ')
 }
 
-async function handle(call: Call, handler: RouteHandler, rest: string): Promise<void> {
+async function handle(call: Call, handler: RouteHandler, rest: readonly string[]): Promise<void> {
   try {
-    await handler(call, rest)
+    await handler(call, ...rest)
   } catch (error) {
     if (error instanceof ClientGoneError) return
     const apiError = toApiError(error)
@@ -68,13 +104,18 @@ export function dispatch(call: Call): void {
   if (!enableCors && exchange.path !== '/health' && isLoopback(host) && isForeignHost(exchange, host)) {
     return call.fail(new ApiError('foreign_host'))
   }
-  const route = findRoute(exchange.path)
-  if (!route) return call.fail(new ApiError('not_found'))
+  // before anything is said about which paths there are
+  const owner = exchange.path === '/health' ? '' : context.keys.owner(exchange.header('authorization'))
+  if (owner === undefined) return call.fail(new ApiError('invalid_api_key'), { 'www-authenticate': 'Bearer' })
+  call.owner = owner
+  const found = findRoute(exchange.path)
+  if (!found) return call.fail(new ApiError('not_found'))
+  const { route, rest } = found
   const handler = route.handlers[exchange.method === 'HEAD' ? 'GET' : exchange.method]
   if (!handler) return call.fail(new ApiError('method_not_allowed'), { allow: allowedMethods(route) })
   if (exchange.method === 'POST' && !enableCors && isForeignPage(exchange, host)) {
     return call.fail(new ApiError('foreign_origin'))
   }
   if (context.draining && exchange.method === 'POST') return call.fail(new ApiError('shutting_down'), { connection: 'close' })
-  void handle(call, handler, exchange.path.slice(route.path.length))
+  void handle(call, handler, rest)
 }

@@ -1,9 +1,11 @@
+import { ApiKeys } from './api-keys.js'
 import { BodyParser } from './body-parser.js'
 import { Call } from './call.js'
 import type { ResolvedServerOptions, ServerContext, ServerOptions } from './context.js'
 import { LatestRun } from './latest-run.js'
 import { LiveCalls } from './live-calls.js'
 import { dispatch } from './router.js'
+import { ResponseService } from './responses/service.js'
 import { ServerMetrics } from './server-metrics.js'
 import { openTransport } from './transport/open.js'
 
@@ -44,17 +46,20 @@ function resolved(options: ServerOptions): ResolvedServerOptions {
     keepAliveMs: options.keepAliveMs ?? 15_000,
     chatTemplateKwargs: options.chatTemplateKwargs ?? {},
     reasoning: options.reasoning ?? 'auto',
+    responseStore: options.responseStore ?? {},
     log: options.log ?? (() => undefined),
   }
 }
 
-function createContext(options: ResolvedServerOptions): ServerContext {
+function createContext(options: ResolvedServerOptions, apiKeys: readonly string[]): ServerContext {
   return {
     options,
     models: options.models,
     modelList: new LatestRun(() => options.models.list()),
     metrics: new ServerMetrics(),
     parser: new BodyParser(),
+    keys: new ApiKeys(apiKeys),
+    responses: new ResponseService(options.responseStore, options.log),
     chats: new LiveCalls(),
     loads: new LiveCalls(),
     templateDefaults: {
@@ -72,7 +77,7 @@ function urlOf(host: string, port: number): string {
 /** Starts to answer HTTP; rejects with a ListenError when the port is taken. */
 export async function startServer(serverOptions: ServerOptions): Promise<RunningServer> {
   const options = resolved(serverOptions)
-  const context = createContext(options)
+  const context = createContext(options, serverOptions.apiKeys ?? [])
   const transport = await openTransport(
     options.transport,
     {
@@ -114,7 +119,7 @@ export async function startServer(serverOptions: ServerOptions): Promise<Running
       context.draining = true
       clearInterval(ticker)
       await transport.close()
-      await context.parser.close()
+      await Promise.all([context.parser.close(), context.responses.close()])
     },
   }
 }

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import type { GenerationDelta, StartedGeneration, TextModel } from '../../src/engine/types.js'
 import { readChatRequest } from '../../src/protocol/chat-schema.js'
+import { ApiKeys } from '../../src/server/api-keys.js'
 import { BodyParser } from '../../src/server/body-parser.js'
 import { Call } from '../../src/server/call.js'
 import { ChatSession } from '../../src/server/chat-session.js'
@@ -8,6 +9,7 @@ import type { ServerContext } from '../../src/server/context.js'
 import { LatestRun } from '../../src/server/latest-run.js'
 import { LiveCalls } from '../../src/server/live-calls.js'
 import { InProcessModel } from '../../src/server/served-model.js'
+import { ResponseService } from '../../src/server/responses/service.js'
 import { ServerMetrics } from '../../src/server/server-metrics.js'
 import { SingleModelDirectory } from '../../src/server/single-model-directory.js'
 import type { HttpExchange } from '../../src/server/transport/types.js'
@@ -88,7 +90,7 @@ async function session(fields: object, model = new HandModel()) {
   const context: ServerContext = {
     options: {
       ...{ host: 'localhost', port: 0, models, transport: 'auto', bodyLimit: 1e6, enableCors: false, drainTimeoutMs: 1000 },
-      ...{ slowReaderTimeoutMs: 1000, keepAliveMs: 1000, chatTemplateKwargs: {}, reasoning: 'auto' },
+      ...{ slowReaderTimeoutMs: 1000, keepAliveMs: 1000, chatTemplateKwargs: {}, reasoning: 'auto', responseStore: {} },
       log: (_, message) => void logged.push(message),
     },
     models,
@@ -96,6 +98,8 @@ async function session(fields: object, model = new HandModel()) {
     loads: new LiveCalls(),
     metrics: new ServerMetrics(),
     parser: new BodyParser(),
+    keys: new ApiKeys([]),
+    responses: new ResponseService({}, () => undefined),
     chats,
     templateDefaults: {},
     draining: false,

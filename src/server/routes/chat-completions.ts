@@ -10,7 +10,7 @@ export async function chatCompletions(call: Call): Promise<void> {
   const { context } = call
   let request: ChatRequest
   try {
-    request = await call.readJsonBody((body) => context.parser.parseChat(body))
+    request = await call.readJsonBody((body) => context.parser.parse('chat', body))
   } catch (error) {
     context.metrics.requests.add(1, error instanceof ClientGoneError ? 'client_gone' : 'refused')
     throw error instanceof ClientGoneError ? error : toApiError(error)

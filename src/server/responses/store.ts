@@ -1,0 +1,102 @@
+// Stored responses and conversations, as the routes see them.
+import { existsSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { Worker } from 'node:worker_threads'
+import { ApiError } from '../../protocol/errors.js'
+import type { ResponseDatabase, StoreLimits } from './database.js'
+import type { StoreAnswer, StoreCall, StoreMethod, StoreThreadData } from './store-thread.js'
+
+export const defaultStoreLimits: StoreLimits = { bytes: 256 << 20, count: 10_000, age: 30 * 24 * 3600 }
+
+/** Calls that may wait for the thread. */
+const maxWaiting = 4096
+
+// beside this file when it runs compiled; sources run as TypeScript (tests) take the compiled one
+function threadFile(): URL {
+  const beside = new URL('./store-thread.js', import.meta.url)
+  return existsSync(fileURLToPath(beside)) ? beside : new URL('../../../dist/server/responses/store-thread.js', import.meta.url)
+}
+
+interface Waiter {
+  resolve(value: unknown): void
+  reject(error: unknown): void
+}
+
+type Arguments<M extends StoreMethod> = Parameters<ResponseDatabase[M]>
+type Result<M extends StoreMethod> = ReturnType<ResponseDatabase[M]>
+
+const param = { response: 'previous_response_id', conversation: 'conversation', item: 'input' } as const
+
+/** Asks the database's thread, which starts with the first call. Calls are carried out in order. */
+export class ResponseStore {
+  readonly #waiting = new Map<number, Waiter>()
+  #thread: Worker | undefined
+  #lastId = 0
+  #closed = false
+
+  /** @param path a file; '' keeps everything in memory */
+  constructor(
+    private readonly path: string,
+    private readonly limits: StoreLimits,
+    private readonly log: (level: 'error', message: string) => void,
+  ) {}
+
+  /** Opens the database now. Rejects with a sentence for whoever starts the server. */
+  async open(): Promise<void> {
+    await this.call('expire')
+  }
+
+  /** Rejects with an ApiError `not_stored` where the id names nothing of the owner's, and `server_busy` or `internal_error`. */
+  call<M extends StoreMethod>(method: M, ...args: Arguments<M>): Promise<Result<M>> {
+    return this.#post(method, args) as Promise<Result<M>>
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return
+    const thread = this.#thread
+    if (thread) {
+      const ended = new Promise<void>((resolve) => thread.once('exit', () => resolve()))
+      await this.#post('close', []).catch(() => undefined)
+      this.#closed = true
+      await ended
+    }
+    this.#closed = true
+  }
+
+  #post(method: StoreMethod | 'close', args: unknown[]): Promise<unknown> {
+    if (this.#closed) return Promise.reject(new ApiError('shutting_down'))
+    if (this.#waiting.size >= maxWaiting) return Promise.reject(new ApiError('server_busy'))
+    const thread = (this.#thread ??= this.#start())
+    const id = ++this.#lastId
+    return new Promise((resolve, reject) => {
+      this.#waiting.set(id, { resolve, reject })
+      const call: StoreCall = { id, method, args }
+      thread.postMessage(call)
+    })
+  }
+
+  #start(): Worker {
+    const workerData: StoreThreadData = { path: this.path, limits: this.limits }
+    // SQLite is built into Node, which still calls it experimental at every start
+    const thread = new Worker(threadFile(), { workerData, execArgv: ['--disable-warning=ExperimentalWarning'] })
+    thread.unref()
+    thread.on('message', (answer: StoreAnswer) => {
+      const waiter = this.#waiting.get(answer.id)
+      this.#waiting.delete(answer.id)
+      if ('value' in answer) return waiter?.resolve(answer.value)
+      if ('missing' in answer) {
+        const { kind, id } = answer.missing
+        return waiter?.reject(new ApiError('not_stored', `No ${kind} with id '${id.slice(0, 128)}' found.`, param[kind]))
+      }
+      this.log('error', `the store of responses failed: ${answer.fault}`)
+      waiter?.reject(new ApiError('internal_error'))
+    })
+    thread.on('error', (error) => this.log('error', `the store of responses ended: ${error.message}`))
+    thread.on('exit', () => {
+      this.#thread = undefined
+      for (const waiter of this.#waiting.values()) waiter.reject(new ApiError('internal_error'))
+      this.#waiting.clear()
+    })
+    return thread
+  }
+}

@@ -1,0 +1,100 @@
+import { ApiError, toApiError } from '../../protocol/errors.js'
+import type { Item } from '../../protocol/responses/items.js'
+import type { ResponsesRequest } from '../../protocol/responses/schema.js'
+import type { Call } from '../call.js'
+import { endMark } from '../responses/event-log.js'
+import type { ResponseRun } from '../responses/response-run.js'
+import { ClientGoneError } from '../transport/types.js'
+import { itemList, pageOf } from './item-lists.js'
+
+/** POST /v1/responses */
+export async function createResponse(call: Call): Promise<void> {
+  const { context } = call
+  let run: ResponseRun
+  let streamed: boolean
+  try {
+    const accepts = call.exchange.header('accept') ?? ''
+    const request = await call.readJsonBody((body) => context.parser.parse('responses', body))
+    // OpenAI's clients expect one answer where they do not say; whoever asks for events by the header gets them
+    streamed = request.stream ?? accepts.includes('text/event-stream')
+    run = await prepared(call, request, streamed)
+  } catch (error) {
+    context.metrics.requests.add(1, error instanceof ClientGoneError ? 'client_gone' : 'refused')
+    throw error instanceof ClientGoneError ? error : toApiError(error)
+  }
+  if (streamed) run.stream(call, 0)
+  else if (run.background) call.sendJson(200, JSON.stringify(run.resource))
+  else run.answer(call)
+  await run.run()
+}
+
+async function prepared(call: Call, request: ResponsesRequest, streamed: boolean): Promise<ResponseRun> {
+  const { responses } = call.context
+  const history = await responses.history(call.owner, request)
+  if (call.exchange.closed) throw new ClientGoneError()
+  return responses.create(call, call.owner, request, history, streamed)
+}
+
+const idPattern = /^resp_[0-9a-f]{48}$/
+
+function requireId(id: string): string {
+  if (idPattern.test(id)) return id
+  throw new ApiError('not_stored', `No response with id '${id.slice(0, 128)}' found.`)
+}
+
+/** GET /v1/responses/{id} */
+export async function getResponse(call: Call, id: string): Promise<void> {
+  requireId(id)
+  const query = new URLSearchParams(call.exchange.query)
+  if (query.get('stream') === 'true') return attach(call, id, startOf(query))
+  call.sendJson(200, JSON.stringify(await call.context.responses.get(call.owner, id)))
+}
+
+function startOf(query: URLSearchParams): number {
+  const after = query.get('starting_after')
+  if (after === null) return 0
+  if (!/^\d{1,15}$/.test(after)) throw new ApiError('invalid_request', '`starting_after` must be a sequence number.', 'starting_after')
+  return Number(after) + 1
+}
+
+/** Streams what a background response has said and says. */
+async function attach(call: Call, id: string, from: number): Promise<void> {
+  const { responses } = call.context
+  const run = responses.running(call.owner, id)
+  if (run?.background && run.streamed) {
+    if (from < run.log.first) throw new ApiError('invalid_request', `The events before ${run.log.first} are gone.`, 'starting_after')
+    return run.stream(call, from)
+  }
+  const events = run ? undefined : await responses.store.call('getEvents', call.owner, id)
+  if (!events) {
+    throw new ApiError(
+      'invalid_request',
+      'Only a response that was created with `background: true` and `stream: true` can be streamed again.',
+    )
+  }
+  const numberOf = (text: string): number => Number(/"sequence_number":(\d+)/.exec(text)?.[1] ?? 0)
+  call.beginEvents()
+  call.exchange.end(events.filter((text) => numberOf(text) >= from).join('') + endMark)
+}
+
+/** DELETE /v1/responses/{id} */
+export async function deleteResponse(call: Call, id: string): Promise<void> {
+  await call.context.responses.delete(call.owner, requireId(id))
+  call.sendJson(200, JSON.stringify({ id, object: 'response', deleted: true }))
+}
+
+/** POST /v1/responses/{id}/cancel */
+export async function cancelResponse(call: Call, id: string): Promise<void> {
+  call.sendJson(200, JSON.stringify(await call.context.responses.cancel(call.owner, requireId(id))))
+}
+
+/** GET /v1/responses/{id}/input_items */
+export async function listInputItems(call: Call, id: string): Promise<void> {
+  requireId(id)
+  const page = pageOf(call)
+  const run = call.context.responses.running(call.owner, id)
+  const stored: { items: readonly Item[]; hasMore: boolean } = run
+    ? { items: page.order === 'asc' ? run.input : [...run.input].reverse(), hasMore: false }
+    : await call.context.responses.store.call('getInput', call.owner, id, page)
+  call.sendJson(200, itemList(stored.items, stored.hasMore))
+}
