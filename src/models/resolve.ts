@@ -18,6 +18,9 @@ export interface ResolvedModel {
   aliases: string[]
   /** Unix seconds. */
   created: number
+  /** Of the Hugging Face cache: which commit it is, and which GGUF file within. */
+  commit?: string
+  file?: string
 }
 
 /** Nothing that can be served is where the user said; the message tells what to do. */
@@ -47,7 +50,7 @@ async function kindOf(path: string): Promise<'file' | 'folder' | undefined> {
   return found?.isFile() ? 'file' : undefined
 }
 
-const created = async (path: string): Promise<number> => Math.floor((await stat(path)).mtimeMs / 1000)
+export const created = async (path: string): Promise<number> => Math.floor((await stat(path)).mtimeMs / 1000)
 
 /** What of a folder is to be loaded: itself when it is a checkpoint, else its only GGUF file (the first part of a split one). */
 async function loadable(folder: string, named: string): Promise<string> {
@@ -61,7 +64,8 @@ async function loadable(folder: string, named: string): Promise<string> {
   throw new ModelNotFoundError(`'${named}' holds several GGUF files; name one of them: ${files.join(', ')}.`)
 }
 
-async function resolvePath(typed: string): Promise<ResolvedModel | undefined> {
+/** The model at a path; undefined: there is nothing. Rejects with a ModelNotFoundError for what is no model. */
+export async function resolvePath(typed: string): Promise<ResolvedModel | undefined> {
   const path = resolve(typed)
   const kind = await kindOf(path)
   if (kind === undefined) return undefined
@@ -116,10 +120,14 @@ async function resolveCached(typed: string, spec: ModelSpec, cache: string): Pro
   const path = file ? join(snapshot, ...file.split('/')) : await loadable(snapshot, id)
   // `org/name@main` names what `org/name` names; other revisions only go by their full name and the id
   const name = file ? `${id}:${file}` : id
-  return { path, id: name, revision, aliases: typed === name ? [] : [typed], created: await created(path) }
+  const aliases = typed === name ? [] : [typed]
+  const inside = path === snapshot ? undefined : path.slice(snapshot.length + 1).replaceAll('\\', '/')
+  const commit = basename(snapshot)
+  return { path, id: name, revision, aliases, created: await created(path), commit, ...(inside !== undefined && { file: inside }) }
 }
 
-const looksLikePath = (typed: string): boolean =>
+/** Whether a name can only be a path, not an id of the Hub. */
+export const looksLikePath = (typed: string): boolean =>
   /^(?:[./~\\]|[A-Za-z]:[\\/])/.test(typed) || typed.endsWith('/') || typed.split(/[\\/]/).includes('..')
 
 export interface ResolveSettings {

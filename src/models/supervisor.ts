@@ -7,7 +7,7 @@ import { type EngineOptions, type LoadProgress, type LogLevel, type ModelInfo, R
 import type { ServedModel, ServedModelName, ServedModelState } from '../server/served-model.js'
 import { defaultRestartLimits, type RestartLimits, RestartPolicy } from './restart-policy.js'
 import { StallMonitor } from './stall-monitor.js'
-import { WorkerModel } from './worker-model.js'
+import { type LoadFailureKind, WorkerModel } from './worker-model.js'
 
 export interface SupervisorSettings {
   /** Further names that clients may use for the model. */
@@ -41,9 +41,22 @@ const defaults = {
 // what clients hear: the process' own words name files of this machine
 const unavailable = "The model is not available: its process ended or failed to start. The server's log says why."
 
+// an absolute path, as it stands in a sentence
+const namesPlace = /(?:^|[^\w.:/])(?:\/|~\/|[A-Za-z]:[\\/])[\w.~-]+[\\/]/
+
 /** The model did not come up; the message is a sentence for whoever started the server, not for its clients. */
 export class WorkerStartError extends Error {
   override readonly name = 'WorkerStartError'
+  /** What clients may be told: the loader's own sentence, where it names no place of this machine. */
+  readonly forClients: string | undefined
+  /** The files are sound, but nothing that this server can run. */
+  readonly unsupported: boolean
+
+  constructor(message: string, failure?: LoadFailureKind) {
+    super(message)
+    this.forClients = failure === undefined || namesPlace.test(message) ? undefined : message
+    this.unsupported = failure === 'unsupported'
+  }
 }
 
 // from src/ (tests) the compiled worker is used: a child process does not read TypeScript
@@ -55,7 +68,13 @@ interface Worker {
   readonly child: ChildProcess
   readonly model: WorkerModel
   /** Resolves with the reason when the process has ended and all of its words were read. */
-  readonly ended: Promise<string>
+  readonly ended: Promise<WorkerEnd>
+}
+
+interface WorkerEnd {
+  reason: string
+  /** The loader has refused the model, with a sentence of its own. */
+  failure: LoadFailureKind | undefined
 }
 
 /** Throws a WorkerStartError where there is not even a process that could tell what is wrong. */
@@ -143,7 +162,7 @@ export class SupervisedModel implements ServedModel, AsyncDisposable {
         return reject(error)
       }
       worker.model.ready.then(resolve, () => undefined)
-      void worker.ended.then((reason) => reject(new WorkerStartError(reason)))
+      void worker.ended.then(({ reason, failure }) => reject(new WorkerStartError(reason, failure)))
     })
     return this.#started
   }
@@ -264,10 +283,12 @@ export class SupervisedModel implements ServedModel, AsyncDisposable {
         if (worker && this.#worker === worker) this.#onLost(worker)
       },
     })
-    const ended = new Promise<string>((resolve) => {
-      child.once('error', (error) => resolve(`The model's process could not be started: ${error.message}`))
+    const ended = new Promise<WorkerEnd>((resolve) => {
+      child.once('error', (error) => {
+        resolve({ reason: `The model's process could not be started: ${error.message}`, failure: undefined })
+      })
       // 'close' follows 'exit' when the channel has been read to its end
-      child.once('close', (code, signal) => resolve(endReason(words, code, signal)))
+      child.once('close', (code, signal) => resolve({ reason: endReason(words, code, signal), failure: model.loadFailure }))
     })
     worker = { child, model, ended }
     this.#worker = worker
@@ -276,7 +297,7 @@ export class SupervisedModel implements ServedModel, AsyncDisposable {
       (info) => this.#onReady(current, info),
       () => undefined,
     )
-    void ended.then((reason) => this.#onEnded(current, reason))
+    void ended.then(({ reason }) => this.#onEnded(current, reason))
     this.#monitor.watch(model, false)
     return worker
   }

@@ -43,6 +43,9 @@ export interface WorkerActivity {
   readonly residentBytes: number | undefined
 }
 
+/** What kind of failure the loader told of. */
+export type LoadFailureKind = 'unsupported' | 'failed'
+
 type CrashError = { code: Extract<ErrorCode, 'model_crashed' | 'shutting_down'>; message: string }
 
 class Generation implements StartedGeneration {
@@ -181,6 +184,7 @@ export class WorkerModel implements TextModel {
   #info: ModelInfo | undefined
   #greeted = false
   #lastWords: string | undefined
+  #loadFailure: LoadFailureKind | undefined
   /** Why nothing more can be asked of the worker. */
   #over: CrashError | undefined
   #nextId = 1
@@ -206,6 +210,11 @@ export class WorkerModel implements TextModel {
   get info(): ModelInfo {
     if (!this.#info) throw new Error('The model is not loaded.')
     return this.#info
+  }
+
+  /** Set when the loader has refused the model; its sentence is the last word. */
+  get loadFailure(): LoadFailureKind | undefined {
+    return this.#loadFailure
   }
 
   get activity(): WorkerActivity {
@@ -281,6 +290,7 @@ export class WorkerModel implements TextModel {
         return this.#resolveReady(message.info)
       case 'failed':
         this.#lastWords = message.message
+        this.#loadFailure = message.loader
         return
       case 'accepted':
         return this.#accepted(message.id, message.promptTokens)

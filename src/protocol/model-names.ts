@@ -10,6 +10,9 @@ export interface ModelNames {
 // clients that need some name send these: they mean whatever is served
 const placeholders = new Set(['dummy', 'tgi'])
 
+/** Whether a request's model is no name at all. */
+export const isPlaceholder = (name: string | undefined): boolean => name === undefined || name === '' || placeholders.has(name)
+
 /** `id@revision`, as every reply names the model; a GGUF file stands behind the revision: `org/name@main:file.gguf`. */
 export function canonicalName({ id, revision }: { id: string; revision: string }): string {
   const colon = id.indexOf(':')

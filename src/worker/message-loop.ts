@@ -34,7 +34,10 @@ export interface MessageLoopOptions {
 }
 
 /** Why the loop ended: told to, the front is gone, the model could not be loaded, or the front sent what is no message. */
-export type LoopEnd = { reason: 'shutdown' | 'channel_closed' } | { reason: 'load_failed' | 'protocol_error'; message: string }
+export type LoopEnd =
+  | { reason: 'shutdown' | 'channel_closed' }
+  | { reason: 'protocol_error'; message: string }
+  | { reason: 'load_failed'; message: string; loader: 'unsupported' | 'failed' }
 
 interface Running {
   /** Choices that the model has not finished. */
@@ -141,7 +144,8 @@ export class MessageLoop {
       this.options.onOptions?.(options)
       model = await this.load(options, (progress) => this.#channel.send({ type: 'progress', progress }))
     } catch (error) {
-      return this.#finish({ reason: 'load_failed', message: messageOf(error) })
+      const loader = (error as { code?: unknown } | null)?.code === 'unsupported' ? 'unsupported' : 'failed'
+      return this.#finish({ reason: 'load_failed', message: messageOf(error), loader })
     }
     // the front has gone or changed its mind meanwhile
     if (this.#end) return model.close().catch(() => undefined)
@@ -249,7 +253,8 @@ export class MessageLoop {
     if (this.#end) return
     this.#end = end
     clearInterval(this.#heartbeat)
-    if (end.reason === 'load_failed' || end.reason === 'protocol_error') this.#channel.send({ type: 'failed', message: end.message })
+    if (end.reason === 'load_failed') this.#channel.send({ type: 'failed', message: end.message, loader: end.loader })
+    if (end.reason === 'protocol_error') this.#channel.send({ type: 'failed', message: end.message })
     for (const running of this.#running.values()) running.generation?.abort()
     await this.#model?.close().catch(() => undefined)
     this.#channel.end(() => this.#resolveEnded(end))

@@ -104,8 +104,11 @@ const workerMessage = z.discriminatedUnion('type', [
   z.object({ type: z.literal('hello'), version: z.number(), pid: count }),
   z.object({ type: z.literal('progress'), progress: loadProgress }),
   z.object({ type: z.literal('ready'), info: modelInfo }),
-  /** The model could not be loaded, or the worker is about to end by an error; its last message. */
-  z.object({ type: z.literal('failed'), message: z.string() }),
+  /**
+   * The model could not be loaded, or the worker is about to end by an error; its last message. `loader`: the sentence is the
+   * loader's, which found the model unsound or nothing that it can run.
+   */
+  z.object({ type: z.literal('failed'), message: z.string(), loader: z.enum(['unsupported', 'failed']).exactOptional() }),
   z.object({ type: z.literal('accepted'), id, promptTokens: count }),
   z.object({ type: z.literal('rejected'), id, code: z.enum(errorCodes), message: z.string(), param: z.string().nullable() }),
   /** `stats` or the reason why there are none. */
