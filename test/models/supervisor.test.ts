@@ -86,12 +86,27 @@ describe('a supervised worker', () => {
 
   it("a load that fails is told in the worker's own sentence and not tried again by itself", async () => {
     const model = supervise('fail')
-    await expect(model.start()).rejects.toEqual(new WorkerStartError('There is no such model.'))
+    await expect(model.start()).rejects.toMatchObject({
+      name: 'WorkerStartError',
+      message: 'There is no such model.',
+      forClients: 'There is no such model.',
+      unsupported: false,
+    })
     expect(model.state()).toMatchObject({ phase: 'failed', reason: unavailable, restarts: 0 })
     const gone = supervise('exit')
     await expect(gone.start()).rejects.toThrow("The model's process ended with exit code 7.")
+    await expect(gone.start()).rejects.toMatchObject({ forClients: undefined })
     const missing = supervise('ok', { workerEntry: '/nonexistent/worker.js' })
     await expect(missing.start()).rejects.toThrow('/nonexistent/worker.js')
+  })
+
+  it('clients are told why a load failed only where the sentence names no place of this machine', () => {
+    const told = (sentence: string): string | undefined => new WorkerStartError(sentence, 'failed').forClients
+    for (const sentence of ['model.safetensors is truncated.', 'A 1/2 chance, and/or org/name.', 'See https://hub.example/org/name.'])
+      expect(told(sentence)).toBe(sentence)
+    for (const sentence of ["ENOENT: '/root/x/config.json'", '/srv/models/x is gone.', 'C:\\models\\x is gone.', 'In ~/models/x.'])
+      expect(told(sentence)).toBeUndefined()
+    expect(new WorkerStartError('It ended with exit code 7.').forClients).toBeUndefined()
   })
 
   it('killed in mid-stream: streams end with an error, waiting requests are refused, the model comes back', async () => {

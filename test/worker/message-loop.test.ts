@@ -314,8 +314,11 @@ describe('the worker alone', () => {
       throw new Error('No weights.')
     })
     send({ type: 'hello', version: 1, options: toJson({ path: 'x' }) })
-    expect(await loop.ended).toEqual({ reason: 'load_failed', message: 'No weights.' })
-    await vi.waitFor(() => expect(got.at(-1)).toEqual({ type: 'failed', message: 'No weights.' }))
+    expect(await loop.ended).toEqual({ reason: 'load_failed', message: 'No weights.', loader: 'failed' })
+    await vi.waitFor(() => expect(got.at(-1)).toEqual({ type: 'failed', message: 'No weights.', loader: 'failed' }))
+    const foreign = await bare(() => Promise.reject(Object.assign(new Error('No such family.'), { code: 'unsupported' })))
+    foreign.send({ type: 'hello', version: 1, options: toJson({ path: 'x' }) })
+    expect(await foreign.loop.ended).toEqual({ reason: 'load_failed', message: 'No such family.', loader: 'unsupported' })
   })
 
   it('sends one frame for the deltas of a turn, after the acceptance', async () => {
