@@ -13,6 +13,8 @@ export interface RunningModel {
   /** Loads; rejects with a WorkerStartError. */
   start(): Promise<ModelInfo>
   get(signal?: AbortSignal): Promise<TextModel>
+  /** The model while it is ready. */
+  readonly model: TextModel | undefined
   state(): ServedModelState
   health(): { ok: boolean; reason?: string }
   onChange(listener: (state: ServedModelState) => void): () => void
@@ -28,9 +30,13 @@ export interface EntryHost {
   /** Something has changed by which a model may get its turn. */
   changed(): void
   log(level: 'info' | 'warning' | 'error', message: string): void
+  count(event: EntryEvent): void
   /** Idle for so long it is unloaded, in milliseconds; Infinity: never. */
   readonly idleMs: number
 }
+
+/** What the metrics count. */
+export type EntryEvent = { load: 'ready'; seconds: number } | { load: 'failed' } | { unload: 'idle' | 'asked' | 'evicted' }
 
 interface Waiter {
   readonly name: ServedModelName
@@ -71,9 +77,9 @@ export class ModelEntry implements Resident {
   #phase: Phase = 'out'
   #running: RunningModel | undefined
   #info: ModelInfo | undefined
-  #model: TextModel | undefined
   #kvGrant = 0
   #leases = 0
+  #loads = 0
   #waiters: Waiter[] = []
   #watched = false
   /** It was told to go, by name: requests that come from now on are for the next load. */
@@ -138,7 +144,7 @@ export class ModelEntry implements Resident {
   }
 
   get model(): TextModel | undefined {
-    return this.#phase === 'ready' && this.#running?.state().phase === 'ready' ? this.#model : undefined
+    return this.#phase === 'ready' ? this.#running?.model : undefined
   }
 
   get info(): ModelInfo | undefined {
@@ -146,7 +152,8 @@ export class ModelEntry implements Resident {
   }
 
   health(): { ok: boolean; reason?: string } {
-    return this.#running?.health() ?? { ok: false, reason: 'loading' }
+    const health = this.#running?.health()
+    return health && health.reason !== 'loading' ? health : { ok: false, reason: 'model_loading' }
   }
 
   /** The model for a request that calls it `name`; waits where it is not in memory. */
@@ -193,7 +200,7 @@ export class ModelEntry implements Resident {
     })
     running
       .start()
-      .then(async (info) => this.#ready(info, await running.get(), begun))
+      .then((info) => this.#ready(info, begun))
       .catch((error: unknown) => this.#failed(error))
       .finally(stop)
   }
@@ -217,12 +224,13 @@ export class ModelEntry implements Resident {
   }
 
   /** Ends its process now; only for a model that nobody holds. Resolves when the memory is back. */
-  async unload(): Promise<void> {
+  async unload(why: 'idle' | 'asked' | 'evicted'): Promise<void> {
     const running = this.#running
     if (!running || this.#phase === 'leaving') return this.#gone?.promise
     const loading = this.#phase === 'loading'
     this.#phase = 'leaving'
     if (loading) this.refuse(unloaded())
+    else this.host.count({ unload: why })
     clearTimeout(this.#idleTimer)
     await running.close()
     this.#out()
@@ -237,7 +245,7 @@ export class ModelEntry implements Resident {
     }
     this.#gone ??= Promise.withResolvers<undefined>()
     this.#dismissed = true
-    if (this.#leases === 0 && this.#waiters.length === 0) void this.unload()
+    if (this.#leases === 0 && this.#waiters.length === 0) void this.unload('asked')
     return this.#gone.promise
   }
 
@@ -271,7 +279,6 @@ export class ModelEntry implements Resident {
     try {
       // its process may have died and be on its way back
       const model = await this.#running!.get(signal)
-      this.#model = model
       return { model, name, release }
     } catch (error) {
       release()
@@ -282,7 +289,7 @@ export class ModelEntry implements Resident {
   #released(): void {
     this.lastUsed = performance.now()
     if (this.#leases > 0 || this.#closed || this.#phase !== 'ready') return
-    if (this.#dismissed) return void this.unload()
+    if (this.#dismissed) return void this.unload('asked')
     this.#countIdleness()
     this.host.changed()
   }
@@ -294,22 +301,22 @@ export class ModelEntry implements Resident {
       () => {
         if (this.use !== 'idle' || this.#phase !== 'ready') return
         this.host.log('info', `${this.name.id} is unloaded: no request came for ${Math.round(this.host.idleMs / 1000)} s.`)
-        void this.unload()
+        void this.unload('idle')
       },
       Math.min(this.host.idleMs, longestTimerMs),
     )
     this.#idleTimer.unref()
   }
 
-  #ready(info: ModelInfo, model: TextModel, begun: number): void {
+  #ready(info: ModelInfo, begun: number): void {
     if (this.#phase !== 'loading') return
     const now = performance.now()
     this.#phase = 'ready'
     this.#info = info
-    this.#model = model
     this.#watched = false
     this.lastUsed = now
     this.turnEnds = now + Math.min(Math.max((now - begun) * turnFactor, shortestTurnMs), longestTurnMs)
+    this.host.count({ load: 'ready', seconds: (now - begun + (this.#loads++ === 0 ? (this.found.fetchMs ?? 0) : 0)) / 1000 })
     this.feed.ready()
     this.#serveWaiters()
     this.#released()
@@ -320,6 +327,7 @@ export class ModelEntry implements Resident {
   #failed(error: unknown): void {
     // told to end while it was loading: that is no failure of the model
     if (this.#phase !== 'loading' || this.#closed) return
+    this.host.count({ load: 'failed' })
     const failure = loadFailure(error, this.name.id)
     this.host.log('error', `${this.name.id} could not be loaded: ${error instanceof Error ? error.message : String(error)}`)
     this.#phase = 'leaving'
@@ -342,7 +350,6 @@ export class ModelEntry implements Resident {
   #out(): void {
     this.#phase = 'out'
     this.#running = undefined
-    this.#model = undefined
     this.#info = undefined
     this.draining = false
     this.forget()

@@ -19,6 +19,8 @@ export interface FoundModel extends ResolvedModel {
   identity: string
   /** Estimated for memory. */
   weightBytes: number
+  /** How long its download took. */
+  fetchMs?: number
 }
 
 export interface SourceSettings {

@@ -2,9 +2,11 @@
 import { type EngineOptions, type LogLevel, type ModelInfo, RequestError } from '../engine/types.js'
 import { type LoadedName, type ModelRow, modelRows } from '../hub/model-rows.js'
 import { scanCache } from '../hub/scan-cache.js'
-import { canonicalName, isPlaceholder, namesModel } from '../protocol/model-names.js'
-import type { DirectoryEntry, LoadEvent, ModelDirectory, ModelLease } from '../server/model-directory.js'
+import { canonicalName, isPlaceholder, namesModel, withRevision } from '../protocol/model-names.js'
+import { LatestRun } from '../server/latest-run.js'
+import type { DirectoryCounters, DirectoryEntry, LoadEvent, ModelDirectory, ModelLease } from '../server/model-directory.js'
 import type { ServedModelName } from '../server/served-model.js'
+import { Arrivals } from './arrivals.js'
 import type { Environment } from './hub-cache.js'
 import { LoadFeed, LoadWatch } from './load-feed.js'
 import { defaultMemoryShare } from './memory-estimate.js'
@@ -49,13 +51,6 @@ export interface RegistryOptions {
   launch?: (name: ServedModelName, options: EngineOptions) => RunningModel
 }
 
-/** Files that are on their way here, and whoever waits for them. */
-interface Arrival {
-  readonly name: ServedModelName
-  readonly feed: LoadFeed
-  readonly found: Promise<FoundModel>
-}
-
 /** What a name means: files that are here. */
 interface Meaning {
   found: FoundModel
@@ -66,7 +61,6 @@ interface Meaning {
 const defaultTimeoutSeconds = 300
 const defaultLoadTimeoutMs = 600_000
 const defaultMaxWaiters = 1024
-const maxArrivals = 64
 const maxDownloads = 4
 const maxNamesPerEntry = 256
 const maxWatches = 1024
@@ -86,16 +80,15 @@ export class ModelRegistry implements ModelDirectory {
   readonly #source: ModelSource
   readonly #residency: Residency
   readonly #waiting: WaitingRoom
-  readonly #arrivals = new Map<string, Arrival>()
+  readonly #arrivals: Arrivals
   // a model answers to the names by which it was found until it is out of memory, wherever a ref moves meanwhile
   readonly #names = new Map<string, ModelEntry>()
+  readonly #rows = new LatestRun(() => this.list())
   readonly #closing = new AbortController()
   readonly #log: (level: LogLevel, message: string) => void
   #pinned: Promise<FoundModel> | undefined
   #pinnedEntry: ModelEntry | undefined
   #watches = 0
-  #scan: Promise<ModelRow[]> | undefined
-  #nextScan: Promise<ModelRow[]> | undefined
 
   constructor(options: RegistryOptions = {}) {
     this.#options = options
@@ -124,6 +117,7 @@ export class ModelRegistry implements ModelDirectory {
       onGone: (entry) => this.#forgetNames(entry),
       log: this.#log,
     })
+    this.#arrivals = new Arrivals(this.#source, (identity) => this.#residency.find(identity)?.available ?? false, this.#closing.signal)
     this.#waiting = new WaitingRoom({
       maxWaiters: options.maxWaiters ?? defaultMaxWaiters,
       maxWaitMs: options.loadTimeoutMs ?? defaultLoadTimeoutMs,
@@ -151,7 +145,7 @@ export class ModelRegistry implements ModelDirectory {
 
   watchLoad(name: string, listener: (event: LoadEvent) => void): () => void {
     const asked = readName(name)?.name
-    const watch = new LoadWatch(asked ? canonicalName(asked) : name.includes('@') ? name : `${name}@main`, (event) => {
+    const watch = new LoadWatch(asked ? canonicalName(asked) : withRevision(name), (event) => {
       if (event.status !== 'loading') this.#watches--
       listener(event)
     })
@@ -177,33 +171,42 @@ export class ModelRegistry implements ModelDirectory {
   }
 
   /** With a pin just that one: nothing else would be served. */
-  list(): Promise<ModelRow[]> {
-    if (!this.#scan) {
-      this.#scan = this.#rows().finally(() => (this.#scan = undefined))
-      return this.#scan
-    }
-    // one that has begun may have missed what is new: all who come meanwhile share the one after it
-    this.#nextScan ??= this.#scan
-      .catch(() => undefined)
-      .then(() => {
-        this.#nextScan = undefined
-        return this.list()
-      })
-    return this.#nextScan
+  async list(): Promise<ModelRow[]> {
+    const { pinned, local = [] } = this.#options
+    const here = this.#residency.entries.filter(({ phase }) => phase === 'ready' || phase === 'loading')
+    const loaded = here.map(({ found, name }): LoadedName => {
+      const { commit, file } = found
+      // as the cache's rows have it, whichever name it was loaded by
+      const id = commit !== undefined && file !== undefined ? specId({ id: name.id.replace(/:.*$/s, ''), file }) : name.id
+      return { id, revision: name.revision, commit, created: name.created }
+    })
+    const known = (pinned ? [pinned] : local).filter((model) => !here.some(({ name }) => name.id === model.id))
+    const rows = modelRows(pinned ? [] : await scanCache(this.#source.cache), loaded)
+    const others = modelRows([], known).map(({ owned_by, id, object, created }): ModelRow => ({ owned_by, id, object, created }))
+    return [...rows.filter(({ loaded }) => loaded), ...others, ...rows.filter(({ loaded }) => !loaded)]
   }
 
   entries(): readonly DirectoryEntry[] {
-    const arriving = [...this.#arrivals.values()].map(({ name }): DirectoryEntry => {
+    const here = this.#residency.entries
+      .filter(({ phase }) => phase !== 'leaving')
+      .map((entry): DirectoryEntry => {
+        const { name, state, pinned, leases, model, found } = entry
+        const aliases = new Set([...found.aliases, ...[...this.#names].filter(([, other]) => other === entry).map(([alias]) => alias)])
+        return { name, aliases: [...aliases], state, pinned, leases, ...(model && { model }) }
+      })
+    const arriving = this.#arrivals.open.map(({ name }): DirectoryEntry => {
       return { name, state: { phase: 'loading', restarts: 0 }, pinned: false, leases: 0 }
     })
-    return [...this.#residency.entries.filter(({ phase }) => phase !== 'leaving'), ...arriving]
-      .map(({ name, state, pinned, leases, model }): DirectoryEntry => ({ name, state, pinned, leases, ...(model && { model }) }))
-      .sort((a, b) => Number(b.pinned) - Number(a.pinned))
+    return [...here, ...arriving]
+  }
+
+  counters(): DirectoryCounters {
+    return this.#residency.counters
   }
 
   health(): { ok: boolean; reason?: string } {
     if (this.#closing.signal.aborted) return { ok: false, reason: 'shutting_down' }
-    if (this.#options.pinned) return this.#pinnedEntry?.health() ?? { ok: false, reason: 'loading' }
+    if (this.#options.pinned) return this.#pinnedEntry?.health() ?? { ok: false, reason: 'model_loading' }
     const ready = this.#residency.entries.filter(({ phase }) => phase === 'ready')
     return ready.map((entry) => entry.health()).find(({ ok }) => !ok) ?? { ok: true }
   }
@@ -211,9 +214,7 @@ export class ModelRegistry implements ModelDirectory {
   async close(): Promise<void> {
     const reason = new RequestError('shutting_down', 'The server is shutting down.')
     this.#closing.abort(reason)
-    for (const { feed } of this.#arrivals.values()) feed.fail(reason.message)
-    const arriving = [...this.#arrivals.values()].map(({ found }) => found.catch(() => undefined))
-    await Promise.all([this.#residency.close(), ...arriving])
+    await Promise.all([this.#residency.close(), this.#arrivals.close(reason.message)])
   }
 
   /** A name that needs no look at the disk. */
@@ -249,7 +250,7 @@ export class ModelRegistry implements ModelDirectory {
     if (local) return { found: await this.#source.known(local), name: local }
     const asked = readName(name!)
     if (!asked) throw notThere(name!)
-    const arrival = this.#arrive(asked)
+    const arrival = this.#arrivals.of(asked)
     feed?.moveTo(arrival.feed)
     const found = await arrival.found
     return { found, name: { ...asked.name, created: found.created } }
@@ -303,39 +304,6 @@ export class ModelRegistry implements ModelDirectory {
     return found && this.#residency.find(found.identity)
   }
 
-  /** Has the model's files here; one arrival for all who ask for it under this name. */
-  #arrive(asked: NamedModel): Arrival {
-    const { key, name } = asked
-    const known = this.#arrivals.get(key)
-    if (known) return known
-    if (this.#arrivals.size >= maxArrivals) {
-      throw new RequestError('queue_full', 'Too many models are on their way. Try again later.')
-    }
-    const feed = new LoadFeed()
-    const found = this.#fetch(asked, feed).finally(() => this.#arrivals.delete(key))
-    found.catch(() => undefined)
-    const arrival = { name, feed, found }
-    this.#arrivals.set(key, arrival)
-    return arrival
-  }
-
-  async #fetch(asked: NamedModel, feed: LoadFeed): Promise<FoundModel> {
-    let here: FoundModel | undefined
-    try {
-      here = await (asked.kind === 'path' ? this.#source.local(asked.path) : this.#source.cached(asked.spec))
-    } finally {
-      // of a model that is in memory under another name there is no load to tell
-      if (!here || !this.#residency.find(here.identity)?.available) feed.loading('processor')
-    }
-    if (here || asked.kind === 'path') return here!
-    const onDownload = ({ current, total, received }: { current: number; total: number; received: number }): void => {
-      if (received === 0 && current === total) return
-      feed.loading('config')
-      feed.loading('download', { current, total })
-    }
-    return this.#source.download(asked.spec, { onDownload, signal: this.#closing.signal })
-  }
-
   async #watch(name: string, watch: LoadWatch): Promise<void> {
     try {
       const known = name === '' ? undefined : this.#known(name)
@@ -356,26 +324,12 @@ export class ModelRegistry implements ModelDirectory {
 
   async #nameRequired(): Promise<RequestError> {
     const here = this.#residency.entries.filter(({ phase }) => phase === 'ready').map(({ name }) => name.id)
-    const rows = await this.list().catch(() => [])
+    const rows = await this.#rows.get().catch(() => [])
     const cached = rows.filter(({ loaded }) => !loaded).map(({ id }) => id)
     const some = (ids: readonly string[]): string => ids.slice(0, 5).join(', ') + (ids.length > 5 ? ', …' : '')
     const memory = here.length > 0 ? ` In memory: ${some(here)}.` : ''
     const cache = cached.length > 0 ? ` In the cache: ${some(cached)}.` : ''
     return new RequestError('model_required', `The request has to name a model in the field model.${memory}${cache}`, 'model')
-  }
-
-  async #rows(): Promise<ModelRow[]> {
-    const here = this.#residency.entries.filter(({ phase }) => phase === 'ready' || phase === 'loading')
-    const loaded = here.map(({ found, name }): LoadedName => {
-      const { commit, file } = found
-      const id = commit !== undefined && file !== undefined && !name.id.includes(':') ? specId({ ...name, file }) : name.id
-      return { id, revision: name.revision, commit, created: name.created }
-    })
-    if (this.#options.pinned) {
-      const { id, revision, created, commit } = this.#options.pinned
-      return modelRows([], loaded.length > 0 ? loaded : [{ id, revision, created, commit }])
-    }
-    return modelRows(await scanCache(this.#source.cache), loaded)
   }
 
   #remember(name: string, entry: ModelEntry): void {

@@ -7,16 +7,11 @@ import { looksLikePath } from './resolve.js'
 export type NamedModel =
   { kind: 'hub'; key: string; name: ServedModelName; spec: ModelSpec } | { kind: 'path'; key: string; name: ServedModelName; path: string }
 
+const maxPathLength = 4096
 const now = (): number => Math.floor(Date.now() / 1000)
 
-/** `org/name:file.gguf@revision`, the canonical form that replies carry, as `org/name@revision:file.gguf`. */
-function revisionFirst(name: string): string {
-  const [, id, rest, revision] = /^([^@:]+):([^@]+)@([^:]+)$/.exec(name) ?? []
-  return id === undefined ? name : `${id}@${revision}:${rest}`
-}
-
-/** The part of a spec's name before the revision. */
-export const specId = ({ id, file, tag }: ModelSpec): string => {
+/** The part of a spec's name that is not its revision. */
+export function specId({ id, file, tag }: Omit<ModelSpec, 'revision'>): string {
   const within = file ?? tag
   return within === undefined ? id : `${id}:${within}`
 }
@@ -24,11 +19,12 @@ export const specId = ({ id, file, tag }: ModelSpec): string => {
 /** Takes a name apart; undefined: it is none. */
 export function readName(named: string): NamedModel | undefined {
   if (looksLikePath(named)) {
-    if (named.length > 4096) return undefined
+    if (named.length > maxPathLength) return undefined
+    // as replies name it
     const path = named.endsWith('@main') ? named.slice(0, -'@main'.length) : named
     return { kind: 'path', key: path, path, name: { id: path, revision: 'main', created: now() } }
   }
-  const spec = parseModelSpec(revisionFirst(named))
+  const spec = parseModelSpec(named)
   if (!spec) return undefined
   const name = { id: specId(spec), revision: spec.revision, created: now() }
   return { kind: 'hub', key: canonicalName(name), name, spec }

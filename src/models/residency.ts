@@ -1,9 +1,10 @@
 // Which models are in memory: those that want in queue up in order of arrival, and the others make room for them.
 import { type EngineOptions, RequestError } from '../engine/types.js'
+import type { DirectoryCounters } from '../server/model-directory.js'
 import type { ServedModelName } from '../server/served-model.js'
 import { admit, type MemoryBounds } from './admission.js'
 import { inUnits, leastKvBytes, processBytes } from './memory-estimate.js'
-import { type EntryHost, ModelEntry, type RunningModel } from './model-entry.js'
+import { type EntryEvent, type EntryHost, ModelEntry, type RunningModel } from './model-entry.js'
 import type { FoundModel } from './model-source.js'
 
 export interface ResidencySettings {
@@ -21,6 +22,7 @@ export interface ResidencySettings {
 export class Residency implements EntryHost {
   readonly #entries = new Map<string, ModelEntry>()
   readonly #queue: ModelEntry[] = []
+  readonly #counters: DirectoryCounters = { loads: { ready: 0, failed: 0 }, loadSeconds: 0, unloads: { idle: 0, asked: 0, evicted: 0 } }
   #timer: NodeJS.Timeout | undefined
   #planned = false
   #closed = false
@@ -68,6 +70,16 @@ export class Residency implements EntryHost {
 
   log(level: 'info' | 'warning' | 'error', message: string): void {
     this.settings.log(level, message)
+  }
+
+  get counters(): DirectoryCounters {
+    return structuredClone(this.#counters)
+  }
+
+  count(event: EntryEvent): void {
+    if ('unload' in event) this.#counters.unloads[event.unload]++
+    else this.#counters.loads[event.load]++
+    if ('seconds' in event) this.#counters.loadSeconds += event.seconds
   }
 
   async close(): Promise<void> {
@@ -127,7 +139,7 @@ export class Residency implements EntryHost {
       case 'wait':
         for (const entry of admission.unload) {
           this.log('info', `${entry.name.id} is unloaded to make room for ${head.name.id}.`)
-          void entry.unload()
+          void entry.unload('evicted')
         }
         for (const entry of admission.drain) {
           making.add(entry)
