@@ -228,6 +228,14 @@ Napi::Object to_js(Napi::Env env, const ModelHostInfo& info) {
     object.Set("maxModelLen", info.max_model_len);
     object.Set("pagedKv", info.paged_kv);
     object.Set("blockSize", info.block_size);
+    Napi::Array groups = Napi::Array::New(env, info.kv_groups.size());
+    for (std::uint32_t i = 0; i < info.kv_groups.size(); ++i) {
+        Napi::Object group = Napi::Object::New(env);
+        group.Set("blocks", info.kv_groups[i].num_blocks);
+        group.Set("window", info.kv_groups[i].window);
+        groups.Set(i, group);
+    }
+    object.Set("kvGroups", groups);
     object.Set("kvBlocks", info.kv_blocks);
     object.Set("kvBytes", static_cast<double>(info.kv_bytes));
     object.Set("maxNumSeqs", info.max_num_seqs);

@@ -20,8 +20,8 @@ class Capacity {
     std::int64_t pool_tokens() const { return pool_tokens_; }
     /// Tokens of one sequence that a step may compute: the budget, or less where a windowed group is small.
     std::int32_t max_chunk() const { return max_chunk_; }
-    /// Pages of a group that a sequence holds at most on its way to `n_tokens`.
-    std::int32_t max_held(std::int32_t group, std::int32_t n_tokens) const;
+    /// Pages of a group that a sequence holds at most on its way to `n_tokens`, of which `n_uncomputed` are not computed yet.
+    std::int32_t max_held(std::int32_t group, std::int32_t n_tokens, std::int32_t n_uncomputed) const;
 
    private:
     RunnerCapabilities capabilities_;

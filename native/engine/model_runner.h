@@ -24,6 +24,9 @@ struct RunnerCapabilities {
     /// false: the runner keeps its own cache by slot; block tables only count memory, and there is
     /// no prefix reuse, no fork and no copy on write.
     bool paged = true;
+    /// false: the runner keeps something for each slot besides the pages (the state of recurrent layers), so a sequence cannot
+    /// begin with another one's pages: no prefix reuse and no fork.
+    bool pages_are_all = true;
     std::int32_t block_size = 16;       ///< cells a page, a power of two
     std::vector<KvGroupSpec> groups;    ///< at least one
     std::int32_t max_num_seqs = 0;      ///< slots

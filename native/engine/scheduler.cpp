@@ -12,7 +12,8 @@ Scheduler::Scheduler(const RunnerCapabilities& capabilities, const SchedulerConf
     : capabilities_(capabilities),
       config_(config),
       capacity_(capabilities),
-      kv_({capabilities.block_size, capabilities.groups, config.prefix_cache && capabilities.paged, config.hash_key}),
+      kv_({capabilities.block_size, capabilities.groups, config.prefix_cache && capabilities.paged && capabilities.pages_are_all,
+           config.hash_key}),
       max_running_(config.continuous_batching ? std::min(capabilities.max_num_seqs, capabilities.max_batch_tokens) : 1) {
     free_slots_.reserve(static_cast<std::size_t>(capabilities.max_num_seqs));
     released_.resize(static_cast<std::size_t>(capabilities.max_num_seqs));
@@ -104,15 +105,16 @@ void Scheduler::schedule_waiting() {
 
 bool Scheduler::fits_now(const Sequence& sequence) const {
     const KvManager::Match match = kv_.match(sequence.tokens, sequence.salt);
+    const std::int32_t uncomputed = sequence.num_tokens() - match.num_pages * kv_.block_size();
     for (std::int32_t group = 0; group < kv_.num_groups(); ++group) {
         const auto g = static_cast<std::size_t>(group);
         // pages promised to those that run: the rest of their prompts, and one more for each, so that admitting a
         // sequence does not at once preempt it
         std::int32_t promised = num_running();
         for (const Sequence* other : running_) {
-            promised += std::max(0, capacity_.max_held(group, other->num_tokens()) - kv_.held(other->id, group));
+            promised += std::max(0, capacity_.max_held(group, other->num_tokens(), other->num_uncomputed()) - kv_.held(other->id, group));
         }
-        const std::int32_t needed = std::max(0, capacity_.max_held(group, sequence.num_tokens()) - match.held[g]);
+        const std::int32_t needed = std::max(0, capacity_.max_held(group, sequence.num_tokens(), uncomputed) - match.held[g]);
         if (needed + promised > kv_.available(group) - match.taken_from_available[g]) return false;
     }
     return true;
@@ -227,7 +229,7 @@ void Scheduler::fork(SequenceId parent, SequenceId child, std::int32_t choice, T
     s->num_computed_tokens = 0;
     const std::int32_t computed = p.num_computed_tokens;
     own_waiting(std::move(owned));
-    if (!capabilities_.paged || num_running() >= max_running_) return;
+    if (!capabilities_.paged || !capabilities_.pages_are_all || num_running() >= max_running_) return;
     kv_.fork(parent, child);
     s->num_computed_tokens = computed;
     take_slot(*s);

@@ -48,7 +48,8 @@ LlamaRunnerOptions checked(LlamaRunnerOptions options, const llama_model& model)
     if (!std::has_single_bit(static_cast<std::uint32_t>(options.block_size))) {
         throw std::invalid_argument("Expected a power of two for block_size but received " + std::to_string(options.block_size));
     }
-    check_range("num_blocks", options.num_blocks, 1, (INT32_MAX - 256) / options.block_size);
+    if (options.num_blocks.empty()) throw std::invalid_argument("Expected a number of pages for each KV group");
+    for (const std::int32_t blocks : options.num_blocks) check_range("num_blocks", blocks, 1, (INT32_MAX - 256) / options.block_size);
     check_range("max_num_seqs", options.max_num_seqs, 1, static_cast<std::int64_t>(llama_max_parallel_sequences()));
     check_range("max_batch_tokens", options.max_batch_tokens, 1, 1 << 20);
     check_range("max_model_len", options.max_model_len, 0, 1 << 28);
@@ -74,9 +75,18 @@ std::optional<KvType> kv_type_from_name(std::string_view wanted) {
     return std::nullopt;
 }
 
-std::uint64_t kv_block_bytes(const llama_model& model, const LlamaRunnerOptions& options) {
-    return std::uint64_t{paged::kv_bytes_per_cell(model, ggml_type_of(options.type_k), ggml_type_of(options.type_v))} *
-           static_cast<std::uint64_t>(options.block_size);
+std::vector<KvGroupShape> kv_groups(const llama_model& model, const LlamaRunnerOptions& options) {
+    std::vector<KvGroupShape> groups;
+    for (const paged::GroupShape& shape : paged::group_shapes(model, ggml_type_of(options.type_k), ggml_type_of(options.type_v))) {
+        const std::uint64_t bytes = std::uint64_t{shape.bytes_per_cell} * static_cast<std::uint64_t>(options.block_size);
+        if (options.paged || groups.empty()) {
+            groups.push_back({bytes, options.paged ? shape.window : 0});
+        } else {
+            groups[0].block_bytes += bytes;
+        }
+    }
+    if (groups.empty()) groups.push_back({});
+    return groups;
 }
 
 void LlamaRunner::FreeContext::operator()(llama_context* ctx) const { llama_free(ctx); }
@@ -98,9 +108,29 @@ LlamaRunner::LlamaRunner(std::shared_ptr<llama_model> model, const LlamaRunnerOp
     }
     llama_attach_threadpool(ctx_.get(), threads_.get(), threads_.get());
 
+    set_capabilities(options);
+}
+
+LlamaRunner::~LlamaRunner() = default;
+
+void LlamaRunner::set_capabilities(const LlamaRunnerOptions& options) {
+    const std::vector<KvGroupShape> shapes = kv_groups(*model_, options);
+    const auto bytes = [&](std::size_t group, std::int32_t blocks) {
+        return shapes[group].block_bytes * static_cast<std::uint64_t>(blocks);
+    };
     capabilities_.paged = executor_ != nullptr;
+    capabilities_.pages_are_all = executor_ && !executor_->has_slot_state();
     capabilities_.block_size = options.block_size;
-    capabilities_.groups = {{options.num_blocks, 0}};
+    if (executor_) {
+        for (std::size_t g = 0; g < shapes.size(); ++g) {
+            capabilities_.groups.push_back({options.num_blocks[g], shapes[g].window});
+            info_.kv_bytes += bytes(g, options.num_blocks[g]);
+        }
+    } else {
+        const std::int32_t blocks = std::ranges::max(options.num_blocks);
+        capabilities_.groups = {{blocks, 0}};
+        for (std::size_t g = 0; g < shapes.size(); ++g) info_.kv_bytes += bytes(g, blocks);
+    }
     capabilities_.max_num_seqs = options.max_num_seqs;
     capabilities_.max_batch_tokens = static_cast<std::int32_t>(llama_n_ubatch(ctx_.get()));
     capabilities_.max_model_len = options.max_model_len;
@@ -109,19 +139,17 @@ LlamaRunner::LlamaRunner(std::shared_ptr<llama_model> model, const LlamaRunnerOp
     info_.paged = capabilities_.paged;
     info_.kernel = capabilities_.paged ? paged::kernel_name() : "";
     info_.n_threads = options.n_threads;
-    info_.kv_bytes = kv_block_bytes(*model_, options) * static_cast<std::uint64_t>(options.num_blocks);
     info_.type_k = options.type_k;
     info_.type_v = options.type_v;
 }
 
-LlamaRunner::~LlamaRunner() = default;
-
 void LlamaRunner::create_context(const LlamaRunnerOptions& options, bool paged) {
+    executor_.reset();
     ctx_.reset();
     llama_context_params params = llama_context_default_params();
     // With the paged cache n_ctx is the length of one sequence (rope scaling looks at it) and the pool has a size of its own;
     // upstream's cache has n_ctx cells.
-    const std::int32_t cells = options.num_blocks * options.block_size;
+    const std::int32_t cells = std::ranges::max(options.num_blocks) * options.block_size;
     params.n_ctx = static_cast<std::uint32_t>(paged ? options.max_model_len : cells);
     params.n_ctx = (params.n_ctx + 255) / 256 * 256;
     // one graph a step; libllama never takes more tokens at once than n_ctx
@@ -142,9 +170,23 @@ void LlamaRunner::create_context(const LlamaRunnerOptions& options, bool paged) 
         const bool exact = options.type_k == KvType::float32 && options.type_v == KvType::float32;
         params.flash_attn_type = exact ? LLAMA_FLASH_ATTN_TYPE_DISABLED : LLAMA_FLASH_ATTN_TYPE_AUTO;
     }
-    const paged::CacheParams cache{options.block_size, options.num_blocks, static_cast<std::int32_t>(params.n_batch), options.n_threads};
+    paged::CacheParams cache;
     std::optional<paged::CreationScope> scope;
-    if (paged) scope.emplace(cache);
+    if (paged) {
+        const std::vector<KvGroupShape> groups = kv_groups(*model_, options);
+        if (options.num_blocks.size() != groups.size()) {
+            throw std::invalid_argument("Expected " + std::to_string(groups.size()) +
+                                        " numbers of pages, one for each KV group, but received " +
+                                        std::to_string(options.num_blocks.size()));
+        }
+        cache.block_size = options.block_size;
+        for (std::size_t g = 0; g < groups.size(); ++g) {
+            (groups[g].window > 0 ? cache.num_window_blocks : cache.num_blocks) = options.num_blocks[g];
+        }
+        cache.max_batch_tokens = static_cast<std::int32_t>(params.n_batch);
+        cache.n_threads = options.n_threads;
+        scope.emplace(cache);
+    }
     try {
         ctx_.reset(llama_init_from_model(model_.get(), params));
     } catch (const std::exception& e) {
@@ -155,6 +197,9 @@ void LlamaRunner::create_context(const LlamaRunnerOptions& options, bool paged) 
             "cannot make a context for the model: too little memory, or its heads do not fit the KV cache's type (see the log)");
     if (!llama_get_memory(ctx_.get())) throw RunnerError("the model does not generate text");
     executor_ = paged::step_executor(ctx_.get());
+    if (executor_ && executor_->num_groups() != options.num_blocks.size()) {
+        throw RunnerError("the model's attention memory is not of the expected kind");
+    }
 }
 
 void LlamaRunner::check(const StepPlan& plan) const {
@@ -166,7 +211,9 @@ void LlamaRunner::check(const StepPlan& plan) const {
             row.token_offset < 0 || row.token_offset > plan.n_tokens() - row.n_tokens) {
             throw RunnerError("a row of the step is out of range");
         }
-        if (executor_ && (row.tables.empty() || !row.tables[0])) throw RunnerError("a row of the step has no block table");
+        if (executor_ && (row.tables.size() != capabilities_.groups.size() || std::ranges::count(row.tables, nullptr) > 0)) {
+            throw RunnerError("a row of the step has no block table");
+        }
         n_tokens += row.n_tokens;
     }
     if (n_tokens != plan.n_tokens()) throw RunnerError("the rows of the step do not cover its tokens");
@@ -196,13 +243,16 @@ void LlamaRunner::fill_batch(const StepPlan& plan) {
 void LlamaRunner::begin_paged(const StepPlan& plan) {
     std::vector<paged::StepSequence> sequences;
     sequences.reserve(plan.rows.size());
-    for (const PlanRow& row : plan.rows) sequences.push_back({row.slot, row.position, row.n_tokens, *row.tables[0]});
+    for (const PlanRow& row : plan.rows) {
+        paged::StepSequence& sequence = sequences.emplace_back();
+        sequence.slot = row.slot;
+        sequence.position = row.position;
+        sequence.n_tokens = row.n_tokens;
+        for (std::size_t group = 0; group < row.tables.size(); ++group) sequence.tables[group] = *row.tables[group];
+    }
     std::vector<paged::PageCopy> copies;
     copies.reserve(plan.copies.size());
-    for (const BlockCopy& copy : plan.copies) {
-        if (copy.group != 0) throw RunnerError("a copy names an unknown KV group");
-        copies.push_back({copy.src, copy.dst, copy.n_cells});
-    }
+    for (const BlockCopy& copy : plan.copies) copies.push_back({copy.group, copy.src, copy.dst, copy.n_cells});
     executor_->begin_step(sequences, copies);
 }
 
@@ -233,19 +283,13 @@ void LlamaRunner::execute(const StepPlan& plan) {
     row_logits_.clear();
     check(plan);
     try {
-        if (executor_) {
-            begin_paged(plan);
-        } else {
-            for (const SlotId slot : plan.released_slots) drop(slot, -1);
-        }
+        for (const SlotId slot : plan.released_slots) drop(slot, -1);  // with pages: what the slot keeps besides them
+        if (executor_) begin_paged(plan);
         if (!plan.empty()) decode(plan);
     } catch (const std::exception& e) {
         row_logits_.clear();
-        if (executor_) {
-            executor_->end_step();
-        } else {
-            for (const PlanRow& row : plan.rows) drop(row.slot, row.position);
-        }
+        if (executor_) executor_->end_step();
+        for (const PlanRow& row : plan.rows) drop(row.slot, row.position);
         throw RunnerError(e.what());
     }
     if (executor_) executor_->end_step();

@@ -1,4 +1,4 @@
-// Computes step plans on libllama: through the paged cache, or, for models that it does not serve, on upstream's own cache.
+// Computes step plans on libllama: through the paged caches, or, for models that it does not serve, on upstream's own cache.
 #pragma once
 
 #include <cstdint>
@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "engine/model_runner.h"
+#include "runtime/kv_sizes.h"
 
 struct ggml_threadpool;
 struct llama_context;
@@ -29,7 +30,7 @@ std::optional<KvType> kv_type_from_name(std::string_view name);
 struct LlamaRunnerOptions {
     bool paged = true;                     ///< false: upstream's cache, whatever the model
     std::int32_t block_size = 16;          ///< cells a page, a power of two
-    std::int32_t num_blocks = 0;           ///< pages of the pool; must be given
+    std::vector<std::int32_t> num_blocks;  ///< pages of each of the model's groups, see kv_groups()
     std::int32_t max_num_seqs = 64;        ///< 1..256
     std::int32_t max_batch_tokens = 2048;  ///< tokens a step
     std::int32_t max_model_len = 0;        ///< prompt + output of one sequence; 0: what the model was trained for
@@ -43,13 +44,14 @@ struct RunnerInfo {
     bool paged = false;
     std::string kernel;  ///< attention kernel; empty when not paged
     std::int32_t n_threads = 1;
-    std::uint64_t kv_bytes = 0;  ///< of the pool when all of it is in use; committed on use
+    std::uint64_t kv_bytes = 0;  ///< of the pools when all of them is in use; committed on use
     KvType type_k = KvType::float16;
     KvType type_v = KvType::float16;
 };
 
-/// Bytes that one page takes over all layers.
-std::uint64_t kv_block_bytes(const llama_model& model, const LlamaRunnerOptions& options);
+/// What a runner with these options (paged, block_size and types count) keeps for a model, in the order of
+/// RunnerCapabilities::groups: layers that see everything, then those with a window. Not paged: one group of all layers.
+std::vector<KvGroupShape> kv_groups(const llama_model& model, const LlamaRunnerOptions& options);
 
 class LlamaRunner final : public ModelRunner {
    public:
@@ -92,12 +94,13 @@ class LlamaRunner final : public ModelRunner {
     void fill_batch(const StepPlan& plan);
     void begin_paged(const StepPlan& plan);
     void drop(SlotId slot, std::int32_t from);
+    void set_capabilities(const LlamaRunnerOptions& options);
     void decode(const StepPlan& plan);
 
     std::shared_ptr<llama_model> model_;
     std::unique_ptr<ggml_threadpool, FreeThreads> threads_;  // outlives the context
     std::unique_ptr<llama_context, FreeContext> ctx_;
-    paged::StepExecutor* executor_ = nullptr;  // the context's; null when not paged
+    std::unique_ptr<paged::StepExecutor> executor_;  // the context's; null when not paged
     RunnerCapabilities capabilities_;
     RunnerInfo info_;
     Batch batch_;

@@ -71,36 +71,26 @@ EngineConfig engine_config(const ModelHostOptions& options, std::int32_t batch_t
 
 std::string megabytes(std::uint64_t bytes) { return std::to_string((bytes + (1U << 20) - 1) >> 20) + " MiB"; }
 
-struct PoolSizes {
-    std::int32_t blocks = 0, model_len = 0;
-};
-
-// As many pages as the memory holds, but no more than the sequences could ever use. Where not even one sequence of full
-// length fits, the length gives way, with a warning.
-PoolSizes pool_sizes(const ModelHostOptions& options, std::int32_t context_length, std::int32_t max_num_seqs, std::uint64_t block_bytes,
-                     std::vector<std::string>& warnings) {
+// As many pages as the memory holds, see kv_sizes. Where not even one sequence of full length fits, the length gives way, with
+// a warning.
+KvSizes pool_sizes(const ModelHostOptions& options, std::int32_t context_length, const BatchSizes& batch,
+                   const std::vector<KvGroupShape>& groups, std::vector<std::string>& warnings) {
     if (options.max_model_len > context_length) {
         warnings.push_back("max-model-len " + std::to_string(options.max_model_len) + " is more than the " +
                            std::to_string(context_length) + " positions that the model was made for.");
     }
-    PoolSizes sizes;
-    sizes.model_len = options.max_model_len > 0 ? options.max_model_len : context_length;
-    const std::int64_t block_size = options.block_size;
-    const std::int64_t per_sequence = (sizes.model_len + block_size - 1) / block_size;
-    const std::int64_t affordable = static_cast<std::int64_t>(
-        std::min<std::uint64_t>(options.kv_cache_memory / std::max<std::uint64_t>(block_bytes, 1), (INT32_MAX - 256) / block_size));
-    if (sizes.model_len < 2) throw std::runtime_error("The context must hold two tokens at least: one of a prompt and one of an answer.");
-    if (affordable < 2) {
+    const std::int32_t wanted = options.max_model_len > 0 ? options.max_model_len : context_length;
+    if (wanted < 2) throw std::runtime_error("The context must hold two tokens at least: one of a prompt and one of an answer.");
+    const KvSizes sizes = kv_sizes({options.kv_cache_memory, options.block_size, batch.tokens, batch.seqs, wanted, groups});
+    if (sizes.num_blocks.empty()) {
         throw std::runtime_error("The KV cache's memory (" + megabytes(options.kv_cache_memory) + ") does not hold two pages of " +
-                                 std::to_string(block_size) + " tokens: give more with --kv-cache-memory, or a smaller --block-size.");
+                                 std::to_string(options.block_size) +
+                                 " tokens: give more with --kv-cache-memory, or a smaller --block-size.");
     }
-    sizes.blocks = static_cast<std::int32_t>(std::min(affordable, per_sequence * max_num_seqs));
-    if (sizes.blocks < per_sequence) {
-        const std::int64_t fits = static_cast<std::int64_t>(sizes.blocks) * block_size;
-        warnings.push_back("The KV cache (" + megabytes(static_cast<std::uint64_t>(sizes.blocks) * block_bytes) + ") holds " +
-                           std::to_string(fits) + " tokens, fewer than the model's " + std::to_string(sizes.model_len) +
+    if (sizes.max_model_len < wanted) {
+        warnings.push_back("The KV cache (" + megabytes(options.kv_cache_memory) + ") holds " + std::to_string(sizes.max_model_len) +
+                           " tokens, fewer than the model's " + std::to_string(wanted) +
                            ": longer requests are refused. --kv-cache-memory gives it more.");
-        sizes.model_len = static_cast<std::int32_t>(fits);
     }
     return sizes;
 }
@@ -199,10 +189,9 @@ std::unique_ptr<ModelHost> ModelHost::load(const ModelHostOptions& options, cons
         run.max_batch_tokens = batch.tokens;
         run.type_k = run.type_v = kv_type(options.kv_cache_dtype, model.dtype);
         run.n_threads = options.threads;
-        const std::uint64_t block_bytes = kv_block_bytes(*impl->weights->get(), run);
-        const PoolSizes pool = pool_sizes(options, model.context_length, batch.seqs, block_bytes, info.warnings);
-        run.num_blocks = pool.blocks;
-        run.max_model_len = pool.model_len;
+        const KvSizes pool = pool_sizes(options, model.context_length, batch, kv_groups(*impl->weights->get(), run), info.warnings);
+        run.num_blocks = pool.num_blocks;
+        run.max_model_len = pool.max_model_len;
         auto llama = std::make_unique<LlamaRunner>(std::shared_ptr<llama_model>(impl->weights, impl->weights->get()), run);
         info.kv_cache_dtype = kv_type_name(run.type_k);
         info.kv_bytes = llama->info().kv_bytes;
@@ -218,6 +207,7 @@ std::unique_ptr<ModelHost> ModelHost::load(const ModelHostOptions& options, cons
     info.max_model_len = capabilities.max_model_len;
     info.paged_kv = capabilities.paged;
     info.block_size = capabilities.block_size;
+    info.kv_groups = capabilities.groups;
     for (const KvGroupSpec& group : capabilities.groups) info.kv_blocks += group.num_blocks;
     info.max_num_seqs = capabilities.max_num_seqs;
     info.max_batch_tokens = capabilities.max_batch_tokens;

@@ -58,7 +58,8 @@ struct ModelHostInfo {
     std::int32_t max_model_len = 0;   ///< what is served
     bool paged_kv = false;
     std::int32_t block_size = 0;
-    std::int32_t kv_blocks = 0;
+    std::vector<KvGroupSpec> kv_groups;  ///< how the memory was divided: layers that see everything, then those with a window
+    std::int32_t kv_blocks = 0;          ///< pages of all groups
     std::uint64_t kv_bytes = 0;
     std::int32_t max_num_seqs = 0;
     std::int32_t max_batch_tokens = 0;

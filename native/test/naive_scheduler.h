@@ -25,7 +25,7 @@ class NaiveScheduler {
     NaiveScheduler(RunnerCapabilities c, SchedulerConfig config)
         : c_(c),
           config_(config),
-          kv(c.block_size, c.groups, config.prefix_cache && c.paged),
+          kv(c.block_size, c.groups, config.prefix_cache && c.paged && c.pages_are_all),
           max_running_(config.continuous_batching ? std::min(c.max_num_seqs, c.max_batch_tokens) : 1) {}
 
     void add(const Sequence& s) {
@@ -94,7 +94,7 @@ class NaiveScheduler {
         s.choice = choice;
         s.tokens.resize(static_cast<std::size_t>(s.computed));
         s.tokens.push_back(token);
-        s.running = c_.paged && running() < max_running_;
+        s.running = c_.paged && c_.pages_are_all && running() < max_running_;
         if (s.running) {
             kv.fork(parent, child);
         } else {
@@ -137,12 +137,12 @@ class NaiveScheduler {
         });
     }
     /// Pages a sequence of n tokens can come to hold: tries every place in a page where a chunk may start.
-    int most_held(std::size_t g, int n, int max_chunk) const {
+    int most_held(std::size_t g, int n, int left, int max_chunk) const {
         const int all = (n + c_.block_size - 1) / c_.block_size;
         if (c_.groups[g].window == 0) return all;
         int most = 0;
         for (int offset = 0; offset < c_.block_size; ++offset) {
-            const int cells = c_.groups[g].window + max_chunk - 1;
+            const int cells = c_.groups[g].window + std::min(std::max(left, 1), max_chunk) - 1;
             most = std::max(most, (offset + cells + c_.block_size - 1) / c_.block_size);
         }
         return std::min(all, most);
@@ -151,11 +151,13 @@ class NaiveScheduler {
         for (std::size_t g = 0; g < c_.groups.size(); ++g) {
             int promised = running();
             for (const Seq& other : sequences_) {
-                if (other.running)
-                    promised += std::max(0, most_held(g, static_cast<int>(other.tokens.size()), max_chunk) - kv.held(other.id, g));
+                if (!other.running) continue;
+                promised += std::max(0, most_held(g, static_cast<int>(other.tokens.size()), left(other), max_chunk) - kv.held(other.id, g));
             }
             const auto [held, idle] = kv.matched(g, s.tokens, s.salt);
-            const int needed = std::max(0, most_held(g, static_cast<int>(s.tokens.size()), max_chunk) - held);
+            const int n = static_cast<int>(s.tokens.size());
+            const int found = kv.match(s.tokens, s.salt) * c_.block_size;
+            const int needed = std::max(0, most_held(g, n, n - found, max_chunk) - held);
             if (needed + promised > kv.available(g) - idle) return false;
         }
         return true;

@@ -54,7 +54,7 @@ void Problem::run(const tf_kernel* kernel) const {
     std::vector<std::int32_t> pages(static_cast<std::size_t>(2 * n_pages + 1));
     std::iota(pages.begin(), pages.end(), 0);
     std::shuffle(pages.begin(), pages.end(), random);
-    const std::vector<std::int32_t> table(pages.begin(), pages.begin() + n_pages);
+    std::vector<std::int32_t> table(pages.begin(), pages.begin() + n_pages);
     Cells k(k_type, (2 * n_pages + 1) * page, heads_kv, dk);
     Cells v(v_type, (2 * n_pages + 1) * page, heads_kv, dv);
 
@@ -74,6 +74,9 @@ void Problem::run(const tf_kernel* kernel) const {
         k.fill(random, cell, 1.0f);
         v.fill(random, cell, value_size);
     }
+
+    // pages before a window have been given back
+    std::fill(table.begin(), table.begin() + (cell0 >> page_shift), -(1 << 20));
 
     const int n_head = heads_kv * g;
     const std::size_t q_head = static_cast<std::size_t>(dk) + 3;  // not packed, not aligned
@@ -315,6 +318,21 @@ TEST(kernels_page_sizes_and_windows) {
                 p.cuts = {128, 192, 256};
                 run_all(p);
             }
+        }
+    }
+}
+
+TEST(kernels_caps_near_and_far) {
+    // checkpoints without a cap run with one so far away that it must not round a score
+    for (const float cap : {0.3f, 3.0f, 50.0f, 1e4f, 1e9f}) {
+        for (const int tokens : {1, 20}) {
+            Problem p;
+            p.k_type = p.v_type = TF_KERNEL_F32;
+            p.softcap = cap;
+            p.n_tokens = tokens;
+            p.cells = 150;
+            p.query_size = 8.0f;
+            run_all(p);
         }
     }
 }

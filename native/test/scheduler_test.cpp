@@ -65,6 +65,8 @@ TEST(scheduler_equals_naive_over_random_steps) {
         SchedulerConfig config;
     };
     const HashKey key{5, 6};
+    RunnerCapabilities slot_state = capabilities({{24, 0}, {16, 9}}, 6, 20);  // pages, and a state that stays with the slot
+    slot_state.pages_are_all = false;
     const std::vector<Layout> layouts{
         {capabilities({{24, 0}}, 6, 16), {true, true, 0, key}},
         {capabilities({{12, 0}}, 8, 9), {true, true, 3, key}},
@@ -76,6 +78,7 @@ TEST(scheduler_equals_naive_over_random_steps) {
         {capabilities({{16, 0}}, 6, 16, 40, false), {true, true, 5, key}},
         {capabilities({{16, 0}}, 6, 16), {true, false, 0, key}},
         {capabilities({{3, 0}}, 6, 16), {true, true, 0, key}},
+        {slot_state, {true, true, 4, key}},
     };
     std::uint64_t preemptions = 0, evictions = 0, copies = 0, hits = 0;
     int forks = 0, full = 0, steps = 0;
@@ -196,6 +199,10 @@ TEST(capacity_of_pools_and_windows) {
     const Capacity window(capabilities({{5, 9}}, 2, 100));
     CHECK_EQ(window.max_sequence_tokens(), 1000);  // pages leave at its other end
     CHECK_EQ(window.max_chunk(), 9);
+    CHECK_EQ(window.max_held(0, 100, 100), 5);
+    CHECK_EQ(window.max_held(0, 100, 1), 3);  // nine cells lie in three pages at most
+    CHECK_EQ(window.max_held(0, 6, 6), 2);
+    CHECK_EQ(Capacity(capabilities({{5, 9}}, 2, 100, 20)).max_chunk(), 100);  // no sequence ever fills it
     const Capacity small(capabilities({{2, 9}}, 2, 100));
     CHECK_EQ(small.max_sequence_tokens(), 8);  // the window does not fit: the pool is all there is
     CHECK_THROWS(Capacity(capabilities({{0, 0}}, 2, 8)), std::invalid_argument);

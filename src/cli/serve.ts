@@ -53,7 +53,8 @@ function engineOptions(resolved: ResolvedModel, values: Values, logLevel: LogLev
 }
 
 function describe(info: ModelInfo): string {
-  const cache = `${info.pagedKv ? 'paged ' : ''}KV cache ${info.kvCacheDtype}, up to ${formatBytes(info.kvBytes)}`
+  const pages = info.kvGroups.map((group) => `${group.blocks}${group.window ? ` for windows of ${group.window}` : ''}`).join(' + ')
+  const cache = `${info.pagedKv ? 'paged ' : ''}KV cache ${info.kvCacheDtype}, up to ${formatBytes(info.kvBytes)} in ${pages} pages`
   const batch = `${info.maxNumSeqs} sequences, ${info.maxBatchTokens} tokens a step, context ${info.maxModelLen}`
   return `${info.architecture}, ${info.dtype} (${formatBytes(info.weightBytes)}), ${cache}, ${batch}, ${info.threads} threads, attention ${info.attentionKernel}`
 }

@@ -84,6 +84,7 @@ function modelInfo(options: EngineOptions, native: NativeModelInfo, hasChatTempl
     maxModelLen: native.maxModelLen,
     pagedKv: native.pagedKv,
     blockSize: native.blockSize,
+    kvGroups: native.kvGroups,
     kvBlocks: native.kvBlocks,
     kvBytes: native.kvBytes,
     maxNumSeqs: native.maxNumSeqs,

@@ -175,6 +175,9 @@ export interface ModelInfo {
   maxModelLen: number
   pagedKv: boolean
   blockSize: number
+  /** How the cache's memory was divided: layers that see everything (window 0), then those with a window. */
+  kvGroups: { blocks: number; window: number }[]
+  /** Pages of all groups. */
   kvBlocks: number
   kvBytes: number
   maxNumSeqs: number

@@ -61,6 +61,7 @@ const modelInfo = z.object({
   maxModelLen: number,
   pagedKv: z.boolean(),
   blockSize: number,
+  kvGroups: z.array(z.object({ blocks: number, window: number })),
   kvBlocks: number,
   kvBytes: number,
   maxNumSeqs: number,

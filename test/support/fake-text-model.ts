@@ -53,6 +53,7 @@ export const fakeInfo: ModelInfo = {
   maxModelLen: 4096,
   pagedKv: true,
   blockSize: 16,
+  kvGroups: [{ blocks: 64, window: 0 }],
   kvBlocks: 64,
   kvBytes: 4096,
   maxNumSeqs: 64,

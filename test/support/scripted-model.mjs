@@ -26,6 +26,7 @@ export function scriptedModel(RequestError, { word = (i) => `${i} ` } = {}) {
       maxModelLen: 100,
       pagedKv: true,
       blockSize: 16,
+      kvGroups: [{ blocks: 1, window: 0 }],
       kvBlocks: 1,
       kvBytes: 1,
       maxNumSeqs: 1,

@@ -22,6 +22,6 @@ if(TARGET ggml-cpu)
 endif()
 
 tfserve_add_paged_objects(tfserve_paged_llama llama
-    "${paged}/paged_cache.cpp" "${paged}/paged_hooks.cpp" "${paged}/paged_plan.cpp" "${paged}/kv_buffer.cpp")
+    "${paged}/paged_cache.cpp" "${paged}/paged_memory.cpp" "${paged}/paged_hooks.cpp" "${paged}/paged_plan.cpp" "${paged}/kv_buffer.cpp")
 target_include_directories(tfserve_paged_llama PRIVATE
     "${llama_dir}/include" "${llama_dir}/src" "${llama_dir}/ggml/include" "${llama_dir}/ggml/src")

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
-#include <memory>
 #include <stdexcept>
 #include <string>
 
@@ -30,7 +29,9 @@ CreationScope::CreationScope(const CacheParams& params) {
     if (params.block_size < 1 || !std::has_single_bit(static_cast<std::uint32_t>(params.block_size))) {
         refuse("the block size must be a power of two");
     }
-    if (params.num_blocks < 1 || params.num_blocks > INT32_MAX / params.block_size) refuse("the number of blocks is out of range");
+    for (const std::int32_t blocks : {params.num_blocks, params.num_window_blocks}) {
+        if (blocks < 0 || blocks > INT32_MAX / params.block_size) refuse("the number of blocks is out of range");
+    }
     if (params.n_threads < 1 || params.max_batch_tokens < 1) refuse("bad thread count or batch size");
     t_creation = &params;
 }
@@ -39,18 +40,25 @@ CreationScope::~CreationScope() { t_creation = nullptr; }
 
 const CacheParams* creation_params() { return t_creation; }
 
+std::int32_t pool_blocks(const CacheParams& params, llama_swa_type swa_type) {
+    return swa_type == LLAMA_SWA_TYPE_NONE ? params.num_blocks : params.num_window_blocks;
+}
+
 PagedCache::PagedCache(const CacheParams& params, const llama_model& model, const llama_hparams& hparams, ggml_type type_k,
-                       ggml_type type_v, bool offload, uint32_t n_seq_max, const layer_filter_cb& filter, const layer_reuse_cb& reuse,
-                       const layer_share_cb& share)
+                       ggml_type type_v, bool offload, uint32_t n_seq_max, uint32_t n_swa, llama_swa_type swa_type,
+                       const layer_filter_cb& filter, const layer_reuse_cb& reuse, const layer_share_cb& share)
     : llama_kv_cache(model, hparams, type_k, type_v, /*v_trans=*/false, offload, /*unified=*/true,
-                     static_cast<uint32_t>(params.num_blocks) * static_cast<uint32_t>(params.block_size), n_seq_max, /*n_pad=*/1,
-                     /*n_swa=*/0, LLAMA_SWA_TYPE_NONE, /*mem_other=*/nullptr, filter, reuse, share),
+                     static_cast<uint32_t>(pool_blocks(params, swa_type)) * static_cast<uint32_t>(params.block_size), n_seq_max,
+                     /*n_pad=*/1, n_swa, swa_type, /*mem_other=*/nullptr, filter, reuse, share),
       params_(params),
+      num_blocks_(pool_blocks(params, swa_type)),
       shift_(std::countr_zero(static_cast<std::uint32_t>(params.block_size))),
-      n_cells_(static_cast<uint32_t>(params.num_blocks) * static_cast<uint32_t>(params.block_size)),
+      n_cells_(static_cast<uint32_t>(num_blocks_) * static_cast<uint32_t>(params.block_size)),
       slots_(LLAMA_MAX_SEQ),
       plan_index_(LLAMA_MAX_SEQ, -1) {
     shape_.n_threads = params.n_threads;
+    if (!has_layers()) return;
+    if (num_blocks_ == 0) refuse("a kind of layers that the model has got no pages");
     shape_.n_head = 0;
     for (const auto& layer : layers) {
         const int n_head = static_cast<int>(hparams.n_head(layer.il));
@@ -61,35 +69,35 @@ PagedCache::PagedCache(const CacheParams& params, const llama_model& model, cons
     if (shape_.n_head == 0) refuse("the model has no attention layer");
 }
 
-void PagedCache::check(const StepSequence& s) const {
-    if (s.slot < 0 || s.slot >= static_cast<std::int32_t>(slots_.size())) refuse("slot " + std::to_string(s.slot) + " is out of range");
-    if (s.position < 0 || s.n_tokens < 1 || s.n_tokens > static_cast<std::int32_t>(n_cells_) - s.position) refuse("bad position");
-    const auto pages = static_cast<std::size_t>((s.position + s.n_tokens + params_.block_size - 1) >> shift_);
-    if (s.table.size() < pages) refuse("the block table does not cover the tokens");
-    for (const std::int32_t page : s.table.first(pages)) {
-        if (page < 0 || page >= params_.num_blocks) refuse("page " + std::to_string(page) + " is out of range");
+std::int32_t PagedCache::first_visible(std::int32_t position) const {
+    const auto window = static_cast<std::int32_t>(n_swa);
+    switch (swa_type) {
+        case LLAMA_SWA_TYPE_STANDARD: return std::max(0, position - window + 1);
+        case LLAMA_SWA_TYPE_CHUNKED: return position / window * window;
+        default: return 0;
     }
 }
 
-void PagedCache::begin_step(std::span<const StepSequence> sequences, std::span<const PageCopy> copies) {
-    end_step();
-    for (const PageCopy& c : copies) {
-        if (c.src < 0 || c.src >= params_.num_blocks || c.dst < 0 || c.dst >= params_.num_blocks || c.src == c.dst || c.n_cells < 0 ||
-            c.n_cells > params_.block_size) {
-            refuse("bad copy");
-        }
+void PagedCache::check(const StepSequence& s, std::span<const std::int32_t> table) const {
+    if (s.position < 0 || s.n_tokens < 1 || s.n_tokens > INT32_MAX - params_.block_size - s.position) refuse("bad position");
+    if (!has_layers()) return;
+    const std::size_t first = first_page(s.position), end = end_page(s.position, s.n_tokens);
+    if (table.size() < end) refuse("the block table does not cover the tokens");
+    for (const std::int32_t page : table.subspan(first, end - first)) {
+        if (page < 0 || page >= num_blocks_) refuse("page " + std::to_string(page) + " is out of range");
     }
-    for (const StepSequence& s : sequences) check(s);
-    for (const StepSequence& s : sequences) {
-        StepSequence& slot = slots_[static_cast<std::size_t>(s.slot)];
-        if (slot.n_tokens > 0) {
-            end_step();
-            refuse("slot " + std::to_string(s.slot) + " appears twice");
-        }
-        slot = s;
-        in_step_.push_back(s.slot);
+}
+
+void PagedCache::check(const PageCopy& c) const {
+    if (c.src < 0 || c.src >= num_blocks_ || c.dst < 0 || c.dst >= num_blocks_ || c.src == c.dst || c.n_cells < 0 ||
+        c.n_cells > params_.block_size) {
+        refuse("bad copy");
     }
-    for (const PageCopy& c : copies) copy_cells(c);
+}
+
+void PagedCache::take(const StepSequence& s, std::span<const std::int32_t> table) {
+    slots_[static_cast<std::size_t>(s.slot)] = {s.position, s.n_tokens, table};
+    in_step_.push_back(s.slot);
 }
 
 void PagedCache::end_step() {
@@ -134,13 +142,14 @@ llama_kv_cache::slot_info_vec_t PagedCache::prepare(const std::vector<llama_ubat
         auto& cells = info.idxs[0];
         cells.reserve(ubatch.n_tokens);
         for (uint32_t i = 0; i < ubatch.n_tokens; ++i) {
-            const StepSequence& s = slots_[static_cast<std::size_t>(ubatch.seq_id[i][0])];
+            const Slot& s = slots_[static_cast<std::size_t>(ubatch.seq_id[i][0])];
             const llama_pos pos = ubatch.pos[i];
             if (ubatch.n_seq_id[i] != 1 || pos < s.position || pos >= s.position + s.n_tokens) {
                 LLAMA_LOG_ERROR("%s: token at position %d is not part of the step\n", __func__, pos);
                 return {};
             }
-            cells.push_back(static_cast<uint32_t>(s.table[static_cast<std::size_t>(pos >> shift_)] << shift_ | (pos & mask)));
+            cells.push_back(
+                !has_layers() ? 0 : static_cast<uint32_t>(s.table[static_cast<std::size_t>(pos >> shift_)] << shift_ | (pos & mask)));
         }
         result.push_back(std::move(info));
     }
@@ -150,8 +159,8 @@ llama_kv_cache::slot_info_vec_t PagedCache::prepare(const std::vector<llama_ubat
 void PagedCache::apply_ubatch(const slot_info&, const llama_ubatch& ubatch) {
     std::size_t pages = 0;
     for (uint32_t s = 0; s < ubatch.n_seqs_unq; ++s) {
-        const StepSequence& sequence = slots_[static_cast<std::size_t>(ubatch.seq_id_unq[s])];
-        pages += static_cast<std::size_t>((sequence.position + sequence.n_tokens + params_.block_size - 1) >> shift_);
+        const Slot& slot = slots_[static_cast<std::size_t>(ubatch.seq_id_unq[s])];
+        pages += end_page(slot.position, slot.n_tokens) - first_page(slot.position);
     }
     plan_size_ = plan_words(ubatch.n_tokens, ubatch.n_seqs_unq, pages, shape_.n_threads);
 }
@@ -159,31 +168,35 @@ void PagedCache::apply_ubatch(const slot_info&, const llama_ubatch& ubatch) {
 llama_memory_context_ptr PagedCache::init_full() {
     // sequences may share pages, so their tables together can be longer than the pool; such a step makes a larger graph
     plan_size_ = plan_words(static_cast<std::size_t>(params_.max_batch_tokens), n_seq_max,
-                            static_cast<std::size_t>(params_.num_blocks) + n_seq_max, shape_.n_threads);
+                            static_cast<std::size_t>(num_blocks_) + n_seq_max, shape_.n_threads);
     return llama_kv_cache::init_full();
 }
 
 void PagedCache::set_input_kq_mask(ggml_tensor* dst, const llama_ubatch* ubatch, bool causal_attn) const {
     GGML_ASSERT(dst->type == GGML_TYPE_I32);
+    if (!has_layers()) return;  // no node reads it
     plan_sequences_.resize(ubatch->n_seqs_unq);
     for (uint32_t s = 0; s < ubatch->n_seqs_unq; ++s) {
-        const auto slot = static_cast<std::size_t>(ubatch->seq_id_unq[s]);
-        const StepSequence& sequence = slots_[slot];
-        const auto pages = static_cast<std::size_t>((sequence.position + sequence.n_tokens + params_.block_size - 1) >> shift_);
-        plan_index_[slot] = static_cast<std::int32_t>(s);
+        const auto id = static_cast<std::size_t>(ubatch->seq_id_unq[s]);
+        const Slot& slot = slots_[id];
+        const std::size_t first = first_page(slot.position);
+        plan_index_[id] = static_cast<std::int32_t>(s);
         PlanSequence& out = plan_sequences_[s];
-        out.table = sequence.table.first(pages);
+        out.table = slot.table.subspan(first, end_page(slot.position, slot.n_tokens) - first);
         out.token_row.clear();
         out.first_cell.clear();
         out.end_cell.clear();
     }
     for (uint32_t i = 0; i < ubatch->n_tokens; ++i) {
-        const auto slot = static_cast<std::size_t>(ubatch->seq_id[i][0]);
-        const StepSequence& sequence = slots_[slot];
-        PlanSequence& out = plan_sequences_[static_cast<std::size_t>(plan_index_[slot])];
+        const auto id = static_cast<std::size_t>(ubatch->seq_id[i][0]);
+        const Slot& slot = slots_[id];
+        PlanSequence& out = plan_sequences_[static_cast<std::size_t>(plan_index_[id])];
+        // the plan counts cells from the first page that it names
+        const auto skipped = static_cast<std::int32_t>(first_page(slot.position) << shift_);
+        const std::int32_t end = causal_attn ? ubatch->pos[i] + 1 : slot.position + slot.n_tokens;
         out.token_row.push_back(static_cast<std::int32_t>(i));
-        out.first_cell.push_back(0);
-        out.end_cell.push_back(causal_attn ? ubatch->pos[i] + 1 : sequence.position + sequence.n_tokens);
+        out.first_cell.push_back(first_visible(ubatch->pos[i]) - skipped);
+        out.end_cell.push_back(end - skipped);
     }
     const auto n = static_cast<std::size_t>(dst->ne[0]);
     if (ggml_backend_buffer_is_host(dst->buffer)) {
@@ -225,19 +238,6 @@ void PagedCache::state_write(llama_io_write_i&, llama_seq_id, llama_state_seq_fl
 
 void PagedCache::state_read(llama_io_read_i&, llama_seq_id, llama_state_seq_flags) {
     throw std::logic_error("paged cache: it has no state of its own to load");
-}
-
-StepExecutor* step_executor(const llama_context* ctx) { return dynamic_cast<PagedCache*>(llama_get_memory(ctx)); }
-
-std::size_t kv_bytes_per_cell(const llama_model& model, ggml_type type_k, ggml_type type_v) {
-    const llama_hparams& hparams = model.hparams;
-    std::size_t bytes = 0;
-    for (uint32_t il = 0; il < hparams.n_layer_all; ++il) {
-        if (!hparams.has_kv(il)) continue;
-        bytes += ggml_row_size(type_k, hparams.n_embd_k_gqa(il));
-        if (!hparams.is_mla()) bytes += ggml_row_size(type_v, hparams.n_embd_v_gqa(il));
-    }
-    return bytes;
 }
 
 const char* kernel_name() { return tf_kernel_best()->name; }

@@ -9,6 +9,7 @@
 #include "llama-hparams.h"
 #include "llama-impl.h"
 #include "llama-kv-cache.h"
+#include "llama-model.h"
 #include "paged_cache.h"
 #include "paged_op.h"
 
@@ -22,10 +23,14 @@ const PagedCache* paged_cache_of(const llama_kv_cache_context* mctx) { return dy
 std::int64_t plan_capacity(std::size_t words) { return static_cast<std::int64_t>(std::bit_ceil(std::max<std::size_t>(words, 1024))); }
 
 /// What the plan cannot say keeps the model on upstream's cache.
-const char* why_not_paged(const llama_hparams& hparams, bool v_trans, bool unified, llama_swa_type swa_type, llama_memory_t mem_other) {
+const char* why_not_paged(const llama_model& model, bool v_trans, bool unified, uint32_t n_swa, llama_swa_type swa_type,
+                          llama_memory_t mem_other) {
+    const llama_hparams& hparams = model.hparams;
     if (v_trans) return "its attention cannot be fused";
     if (!unified) return "the sequences have separate buffers";
-    if (swa_type != LLAMA_SWA_TYPE_NONE) return "it has a sliding window";
+    if (swa_type != LLAMA_SWA_TYPE_NONE && (n_swa < 1 || n_swa > INT32_MAX)) return "its window is out of range";
+    if (swa_type == LLAMA_SWA_TYPE_SYMMETRIC) return "its window looks ahead";
+    if (model.arch == LLM_ARCH_DEEPSEEK4 || model.arch == LLM_ARCH_DFLASH) return "its graph reads the mask itself";
     if (mem_other) return "it reads another model's cache";
     if (hparams.n_rel_attn_bkts != 0) return "it has a relative position bias";
     if (hparams.ple_n_heads != 0) return "its embeddings read the tokens kept in cells";
@@ -54,10 +59,11 @@ llama_kv_cache* tfserve_new_kv_cache(const llama_model& model, const llama_hpara
                                      const llama_memory_i::layer_filter_cb& filter, const llama_memory_i::layer_reuse_cb& reuse,
                                      const llama_memory_i::layer_share_cb& share) {
     if (const CacheParams* params = creation_params()) {
-        const char* reason = why_not_paged(hparams, v_trans, unified, swa_type, mem_other);
+        const char* reason = why_not_paged(model, v_trans, unified, n_swa, swa_type, mem_other);
         if (!reason) {
             const MakingPagedCache scope;
-            return std::make_unique<PagedCache>(*params, model, hparams, type_k, type_v, offload, n_seq_max, filter, reuse, share)
+            return std::make_unique<PagedCache>(*params, model, hparams, type_k, type_v, offload, n_seq_max, n_swa, swa_type, filter, reuse,
+                                                share)
                 .release();
         }
         LLAMA_LOG_INFO("%s: no paged cache: %s\n", __func__, reason);

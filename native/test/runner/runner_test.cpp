@@ -11,6 +11,7 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include "llama.h"
 #include "runtime/llama_runner.h"
@@ -35,10 +36,10 @@ void expect(bool ok, const std::string& what) {
 
 using Model = std::shared_ptr<llama_model>;
 
-LlamaRunnerOptions options(bool paged, KvType type) {
+LlamaRunnerOptions options(const Model& model, bool paged, KvType type) {
     LlamaRunnerOptions o;
     o.paged = paged;
-    o.num_blocks = 256;
+    o.num_blocks.assign(kv_groups(*model, o).size(), 256);
     o.max_num_seqs = 16;
     o.max_batch_tokens = 512;
     o.max_model_len = 2048;
@@ -195,18 +196,19 @@ Distance forks(ModelRunner& tested, ModelRunner& oracle) {
 
 /// Exact in float32. Other types round keys and values: then the paged cache may be off by as much as upstream's own.
 void same_as_upstream(const Model& model, KvType type, int n_steps, double tolerance) {
-    LlamaRunner tested(model, options(true, type)), exact(model, options(false, KvType::float32));
+    LlamaRunner tested(model, options(model, true, type)), exact(model, options(model, false, KvType::float32));
     const std::string name = std::string(kv_type_name(type)) + ", kernel " + tested.info().kernel;
     const Distance mixed = mixed_steps(tested, exact, n_steps);
     double most = tolerance;
     if (type != KvType::float32) {
-        LlamaRunner upstream(model, options(false, type)), again(model, options(false, KvType::float32));
+        LlamaRunner upstream(model, options(model, false, type)), again(model, options(model, false, KvType::float32));
         // BF16 products round queries and probabilities, too
         const bool rounds_all = type == KvType::bfloat16 && tested.info().kernel == "avx512bf16";
         most = (rounds_all ? 2.5 : 1.5) * mixed_steps(upstream, again, n_steps).rms();
     }
     expect(mixed.rms() < most, name + ": mixed steps: " + mixed.text() + ", allowed " + std::to_string(most));
-    LlamaRunner fork_oracle(model, options(false, KvType::float32));
+    LlamaRunner fork_oracle(model, options(model, false, KvType::float32));
+    if (!tested.capabilities().pages_are_all) return;
     const Distance forked = forks(tested, fork_oracle);
     expect(forked.rms() < most, name + ": forks: " + forked.text());
 }
@@ -214,7 +216,7 @@ void same_as_upstream(const Model& model, KvType type, int n_steps, double toler
 /// A head's size must be a multiple of the type's 32 entries.
 bool takes_q8_0(const Model& model) {
     try {
-        LlamaRunner runner(model, options(true, KvType::q8_0));
+        LlamaRunner runner(model, options(model, true, KvType::q8_0));
         return true;
     } catch (const RunnerError& e) {
         std::printf("skip  q8_0: %s\n", e.what());
@@ -224,7 +226,7 @@ bool takes_q8_0(const Model& model) {
 
 /// Mixed steps against each sequence computed alone.
 void unpaged_steps(const Model& model, int n_steps, double tolerance) {
-    LlamaRunner tested(model, options(true, KvType::float32)), oracle(model, options(false, KvType::float32));
+    LlamaRunner tested(model, options(model, true, KvType::float32)), oracle(model, options(model, false, KvType::float32));
     OneByOne alone(oracle);
     const Distance mixed = mixed_steps(tested, alone, n_steps);
     expect(mixed.rms() < tolerance, "not paged: mixed steps: " + mixed.text());
@@ -246,8 +248,10 @@ double cpu_seconds() {
 }
 
 void memory_is_committed_on_use(const Model& model) {
-    LlamaRunnerOptions o = options(true, KvType::float16);
-    o.num_blocks = static_cast<std::int32_t>((std::uint64_t{4} << 30) / kv_block_bytes(*model, o));
+    LlamaRunnerOptions o = options(model, true, KvType::float16);
+    for (std::size_t g = 0; g < o.num_blocks.size(); ++g) {
+        o.num_blocks[g] = static_cast<std::int32_t>((std::uint64_t{4} << 30) / o.num_blocks.size() / kv_groups(*model, o)[g].block_bytes);
+    }
     const std::uint64_t before = resident_bytes();
     LlamaRunner runner(model, o);
     const std::uint64_t made = resident_bytes();
@@ -265,7 +269,7 @@ void memory_is_committed_on_use(const Model& model) {
 }
 
 void graphs_and_threads(const Model& model) {
-    LlamaRunnerOptions o = options(true, KvType::float16);
+    LlamaRunnerOptions o = options(model, true, KvType::float16);
     o.n_threads = std::max(2, usable_cores());
     LlamaRunner runner(model, o);
     StepDriver driver(runner, 6);
@@ -300,7 +304,7 @@ bool refuses(const std::function<void()>& action) {
 
 void errors(const Model& model, bool paged) {
     const std::string kind = paged ? "paged: " : "unpaged: ";
-    LlamaRunner runner(model, options(paged, KvType::float16));
+    LlamaRunner runner(model, options(model, paged, KvType::float16));
     StepDriver driver(runner, 8);
     std::mt19937 random(3);
     const auto tokens = random_tokens(random, runner.capabilities().vocab_size, 50);
@@ -309,31 +313,43 @@ void errors(const Model& model, bool paged) {
 
     StepPlan plan;
     plan.tokens = {runner.capabilities().vocab_size + 5};
-    plan.rows = {{0, 0, 20, 0, 1, 1, {&s.table}}};
+    plan.rows = {{0, 0, 20, 0, 1, 1, {}}};
+    for (const auto& table : s.tables) plan.rows[0].tables.push_back(&table);
     expect(refuses([&] { runner.execute(plan); }), kind + "a token outside of the vocabulary is refused");
     if (paged) {
         plan.tokens = {1};
-        std::vector<BlockId> bad = {s.table[0], 1 << 20};
-        plan.rows[0].tables = {&bad};
-        expect(refuses([&] { runner.execute(plan); }), kind + "a page outside of the pool is refused");
-        bad.resize(1);
-        expect(refuses([&] { runner.execute(plan); }), kind + "a table that is too short is refused");
+        for (std::size_t g = 0; g < s.tables.size(); ++g) {
+            const std::string group = " (group " + std::to_string(g) + ")";
+            std::vector<BlockId> bad = {s.tables[g][0], 1 << 20};
+            const auto* good = std::exchange(plan.rows[0].tables[g], &bad);
+            expect(refuses([&] { runner.execute(plan); }), kind + "a page outside of the pool is refused" + group);
+            bad[1] = kNoBlock;
+            expect(refuses([&] { runner.execute(plan); }), kind + "a page that was given back is refused" + group);
+            bad.resize(1);
+            expect(refuses([&] { runner.execute(plan); }), kind + "a table that is too short is refused" + group);
+            plan.rows[0].tables[g] = good;
+        }
+        plan.copies = {{static_cast<std::int32_t>(s.tables.size()), 0, 1, 4}};
+        expect(refuses([&] { runner.execute(plan); }), kind + "a copy in a group that is not there is refused");
+        plan.copies.clear();
     }
     plan.rows[0].slot = runner.capabilities().max_num_seqs;
     expect(refuses([&] { runner.execute(plan); }), kind + "a slot out of range is refused");
 
-    // the failed step of this sequence left nothing behind
+    LlamaRunnerOptions o = options(model, paged, KvType::float16);
+    o.block_size = 12;
+    expect(refuses([&] { LlamaRunner r(model, o); }), kind + "a block size that is no power of two is refused");
+
+    // the failed step of this sequence left nothing behind; a recurrent state is gone with it
+    if (llama_model_is_hybrid(model.get())) return;
     const auto after = driver.step({{&s, 20, 1}});
-    LlamaRunner fresh(model, options(paged, KvType::float16));
+    LlamaRunner fresh(model, options(model, paged, KvType::float16));
     StepDriver other(fresh, 9);
     Sequence t = other.start(0, tokens);
     other.step({{&t, 20, 1}});
     Distance d;
     d.add(after, other.step({{&t, 20, 1}}));
     expect(d.rms() < 1e-3, kind + "a failed step leaves the sequence as it was: " + d.text());
-    LlamaRunnerOptions o = options(paged, KvType::float16);
-    o.block_size = 12;
-    expect(refuses([&] { LlamaRunner r(model, o); }), kind + "a block size that is no power of two is refused");
 }
 
 }  // namespace
@@ -351,8 +367,10 @@ int main(int argc, char** argv) {
     const Model model(llama_model_load_from_file(argv[1], params), llama_model_free);
     if (!model) return 2;
     const int n_steps = llama_model_n_params(model.get()) > 50'000'000 ? 8 : 60;
-    const bool paged = LlamaRunner(model, options(true, KvType::float16)).info().paged;
-    std::printf("the model's memory %s paged\n", paged ? "is" : "is not");
+    const bool paged = LlamaRunner(model, options(model, true, KvType::float16)).info().paged;
+    std::printf("the model's memory %s paged", paged ? "is" : "is not");
+    for (const KvGroupShape& group : kv_groups(*model, {})) std::printf(", window %d", group.window);
+    std::printf("\n");
     if (paged) {
         for (const KvType type : {KvType::float32, KvType::float16, KvType::bfloat16}) same_as_upstream(model, type, n_steps, tolerance);
         if (takes_q8_0(model)) same_as_upstream(model, KvType::q8_0, n_steps, tolerance);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 #include <stdexcept>
+#include <utility>
 
 namespace tfserve::test {
 
@@ -18,40 +19,55 @@ BlockId PagePool::take() {
     return page;
 }
 
-void PagePool::give_back(std::vector<BlockId>& table) {
-    for (const BlockId page : table) {
-        free_.push_back(page);
-        std::swap(free_.back(), free_[random_() % free_.size()]);
-    }
-    table.clear();
+void PagePool::give_back(BlockId page) {
+    free_.push_back(page);
+    std::swap(free_.back(), free_[random_() % free_.size()]);
 }
 
-StepDriver::StepDriver(ModelRunner& runner, std::uint32_t seed)
-    : runner_(runner),
-      block_size_(runner.capabilities().block_size),
-      pool_(runner.capabilities().groups.at(0).num_blocks, seed),
-      references_(static_cast<std::size_t>(runner.capabilities().groups.at(0).num_blocks), 0) {}
+StepDriver::StepDriver(ModelRunner& runner, std::uint32_t seed) : runner_(runner), block_size_(runner.capabilities().block_size) {
+    for (const KvGroupSpec& group : runner.capabilities().groups) {
+        pools_.emplace_back(group.num_blocks, seed);
+        references_.emplace_back(static_cast<std::size_t>(group.num_blocks), 0);
+    }
+}
 
-Sequence StepDriver::start(SlotId slot, std::vector<TokenId> tokens) const { return {slot, std::move(tokens), 0, {}}; }
+Sequence StepDriver::start(SlotId slot, std::vector<TokenId> tokens) const {
+    return {slot, std::move(tokens), 0, std::vector<std::vector<BlockId>>(pools_.size())};
+}
 
 Sequence StepDriver::fork(const Sequence& parent, SlotId slot) {
     Sequence child = parent;
     child.slot = slot;
     const std::int32_t used = parent.computed % block_size_;
-    if (used != 0) {
-        child.table.back() = pool_.take();
-        copies_.push_back({0, parent.table.back(), child.table.back(), used});
+    for (std::size_t g = 0; g < pools_.size(); ++g) {
+        if (used != 0) {
+            child.tables[g].back() = pools_[g].take();
+            copies_.push_back({static_cast<std::int32_t>(g), parent.tables[g].back(), child.tables[g].back(), used});
+        }
+        for (const BlockId page : child.tables[g]) {
+            if (page != kNoBlock) ++references_[g][static_cast<std::size_t>(page)];
+        }
     }
-    for (const BlockId page : child.table) ++references_[static_cast<std::size_t>(page)];
     return child;
 }
 
-void StepDriver::finish(Sequence& sequence) {
-    std::vector<BlockId> unused;
-    for (const BlockId page : sequence.table) {
-        if (--references_[static_cast<std::size_t>(page)] == 0) unused.push_back(page);
+void StepDriver::unref(std::size_t group, BlockId page) {
+    if (page != kNoBlock && --references_[group][static_cast<std::size_t>(page)] == 0) pools_[group].give_back(page);
+}
+
+void StepDriver::pass_window(Sequence& sequence, std::size_t group) {
+    const std::int32_t window = runner_.capabilities().groups[group].window;
+    if (window == 0) return;
+    const auto seen = static_cast<std::size_t>(std::max(0, sequence.computed - window + 1) / block_size_);
+    for (std::size_t page = 0; page < std::min(seen, sequence.tables[group].size()); ++page) {
+        unref(group, std::exchange(sequence.tables[group][page], kNoBlock));
     }
-    pool_.give_back(unused);
+}
+
+void StepDriver::finish(Sequence& sequence) {
+    for (std::size_t g = 0; g < pools_.size(); ++g) {
+        for (const BlockId page : sequence.tables[g]) unref(g, page);
+    }
     released_.push_back(sequence.slot);
     sequence = {};
 }
@@ -63,11 +79,15 @@ std::vector<std::vector<float>> StepDriver::step(const std::vector<Want>& wants)
     for (const Want& want : wants) {
         Sequence& s = *want.sequence;
         const auto pages = static_cast<std::size_t>((s.computed + want.n_tokens + block_size_ - 1) / block_size_);
-        while (s.table.size() < pages) {
-            s.table.push_back(pool_.take());
-            ++references_[static_cast<std::size_t>(s.table.back())];
+        PlanRow& row = plan.rows.emplace_back(PlanRow{0, s.slot, s.computed, plan.n_tokens(), want.n_tokens, want.n_logits, {}});
+        for (std::size_t g = 0; g < pools_.size(); ++g) {
+            pass_window(s, g);
+            while (s.tables[g].size() < pages) {
+                s.tables[g].push_back(pools_[g].take());
+                ++references_[g][static_cast<std::size_t>(s.tables[g].back())];
+            }
+            row.tables.push_back(&s.tables[g]);
         }
-        plan.rows.push_back({0, s.slot, s.computed, plan.n_tokens(), want.n_tokens, want.n_logits, {&s.table}});
         plan.tokens.insert(plan.tokens.end(), s.tokens.begin() + s.computed, s.tokens.begin() + s.computed + want.n_tokens);
     }
     runner_.execute(plan);

@@ -14,7 +14,7 @@ struct Sequence {
     SlotId slot = kNoSlot;
     std::vector<TokenId> tokens;
     std::int32_t computed = 0;
-    std::vector<BlockId> table;
+    std::vector<std::vector<BlockId>> tables = {};  // by group; kNoBlock where a window has passed
 };
 
 /// What a step wants of one sequence.
@@ -29,7 +29,7 @@ class PagePool {
    public:
     PagePool(std::int32_t num_blocks, std::uint32_t seed);
     BlockId take();
-    void give_back(std::vector<BlockId>& table);
+    void give_back(BlockId page);
 
    private:
     std::vector<BlockId> free_;
@@ -51,10 +51,14 @@ class StepDriver {
     std::vector<std::vector<float>> step(const std::vector<Want>& wants);
 
    private:
+    void unref(std::size_t group, BlockId page);
+    /// Gives back the pages that no query from `position` on sees.
+    void pass_window(Sequence& sequence, std::size_t group);
+
     ModelRunner& runner_;
     std::int32_t block_size_;
-    PagePool pool_;
-    std::vector<std::int32_t> references_;
+    std::vector<PagePool> pools_;                        // by group
+    std::vector<std::vector<std::int32_t>> references_;  // by group and page
     std::vector<BlockCopy> copies_;
     std::vector<SlotId> released_;
 };
