@@ -54,12 +54,13 @@ export class Arrivals {
     const begun = performance.now()
     let here: FoundModel | undefined
     try {
-      here = await (asked.kind === 'path' ? this.source.local(asked.path) : this.source.cached(asked.spec))
+      here = await this.source.here(asked)
     } finally {
       // of a model that is in memory under another name there is no load to tell
       if (!here || !this.isReady(here.identity)) feed.loading('processor')
     }
-    if (here || asked.kind === 'path') return here!
+    if (here) return here
+    if (asked.kind !== 'hub') throw new RequestError('model_not_found', `The model '${asked.name.id}' is not there any more.`, 'model')
     const onDownload = ({ current, total, received }: DownloadProgress): void => {
       if (received === 0 && current === total) return
       feed.loading('config')

@@ -6,6 +6,7 @@ import type { Resident } from './admission.js'
 import { LoadFeed, type LoadStage, type LoadWatch } from './load-feed.js'
 import { processBytes } from './memory-estimate.js'
 import type { FoundModel } from './model-source.js'
+import { nameOf } from './request-names.js'
 import { WorkerStartError } from './supervisor.js'
 
 /** A model's process, as the registry uses it: a SupervisedModel. */
@@ -94,8 +95,7 @@ export class ModelEntry implements Resident {
     readonly pinned: boolean,
     private readonly host: EntryHost,
   ) {
-    const { id, revision, created } = found
-    this.name = { id, revision, created }
+    this.name = nameOf(found)
   }
 
   get phase(): Phase {

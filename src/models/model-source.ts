@@ -11,6 +11,7 @@ import { hubSettings } from '../hub/settings.js'
 import type { Environment } from './hub-cache.js'
 import { AllowedPaths } from './local-paths.js'
 import { estimateWeightBytes } from './memory-estimate.js'
+import type { NamedModel } from './request-names.js'
 import { created, ModelNotFoundError, type ResolvedModel, resolvePath } from './resolve.js'
 
 /** A model whose files are here. */
@@ -84,8 +85,20 @@ export class ModelSource {
     return { ...model, identity: await identityOf(model), weightBytes: await estimateWeightBytes(model.path, this.settings.engine) }
   }
 
+  /** What is on this machine under a name; undefined: a download may bring it. Rejects with a RequestError. */
+  async here(asked: NamedModel): Promise<FoundModel | undefined> {
+    switch (asked.kind) {
+      case 'known':
+        return this.known(asked.model)
+      case 'path':
+        return this.#local(asked.path)
+      case 'hub':
+        return this.#cached(asked.spec)
+    }
+  }
+
   /** A path that a request names. Rejects with a RequestError. */
-  async local(named: string): Promise<FoundModel> {
+  async #local(named: string): Promise<FoundModel> {
     let path = ''
     try {
       path = await this.#paths.find(named)
@@ -99,7 +112,7 @@ export class ModelSource {
   }
 
   /** A model of the Hub as the cache has it, or undefined when (a part of) it would have to be downloaded. Rejects with a RequestError. */
-  async cached(spec: ModelSpec): Promise<FoundModel | undefined> {
+  async #cached(spec: ModelSpec): Promise<FoundModel | undefined> {
     const { env = process.env, cacheDir } = this.settings
     let model: EnsuredModel
     try {
@@ -111,7 +124,7 @@ export class ModelSource {
     return this.#found(model)
   }
 
-  /** The same, downloaded. Rejects with a RequestError. */
+  /** A model of the Hub, downloaded. Rejects with a RequestError. */
   async download(spec: ModelSpec, { onDownload, signal }: FetchEvents): Promise<FoundModel> {
     const { env = process.env, cacheDir, token, allowDownload, log } = this.settings
     const name = `'${spec.id}' at revision '${spec.revision}'`

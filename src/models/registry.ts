@@ -12,7 +12,7 @@ import { LoadFeed, LoadWatch } from './load-feed.js'
 import { defaultMemoryShare } from './memory-estimate.js'
 import type { ModelEntry, RunningModel } from './model-entry.js'
 import { type FoundModel, ModelSource } from './model-source.js'
-import { type NamedModel, readName, specId } from './request-names.js'
+import { type NamedModel, nameOf, readName, specId } from './request-names.js'
 import { Residency } from './residency.js'
 import type { ResolvedModel } from './resolve.js'
 import { SupervisedModel, type SupervisorSettings } from './supervisor.js'
@@ -144,7 +144,7 @@ export class ModelRegistry implements ModelDirectory {
   }
 
   watchLoad(name: string, listener: (event: LoadEvent) => void): () => void {
-    const asked = readName(name)?.name
+    const asked = this.#read(name)?.name
     const watch = new LoadWatch(asked ? canonicalName(asked) : withRevision(name), (event) => {
       if (event.status !== 'loading') this.#watches--
       listener(event)
@@ -225,12 +225,8 @@ export class ModelRegistry implements ModelDirectory {
     }
     const entry = this.#names.get(name!)
     if (!entry) return undefined
-    const { id, revision, created } = entry.name
-    const own = this.#options.pinned ?? this.#localModel(name!)
-    // an alias of the command line is no name of its own
-    if (own && namesModel(name!, own)) return { entry, name: entry.name }
-    const asked = readName(name!)?.name ?? { id, revision }
-    return { entry, name: { ...asked, created } }
+    const asked = this.#read(name!)?.name ?? entry.name
+    return { entry, name: { ...asked, created: entry.name.created } }
   }
 
   /** The only model in memory that takes requests. */
@@ -246,9 +242,7 @@ export class ModelRegistry implements ModelDirectory {
     const known = this.#known(name)
     if (known) return { found: known.entry.found, name: known.name }
     if (isPlaceholder(name)) throw await this.#nameRequired()
-    const local = this.#localModel(name!)
-    if (local) return { found: await this.#source.known(local), name: local }
-    const asked = readName(name!)
+    const asked = this.#read(name!)
     if (!asked) throw notThere(name!)
     const arrival = this.#arrivals.of(asked)
     feed?.moveTo(arrival.feed)
@@ -264,8 +258,9 @@ export class ModelRegistry implements ModelDirectory {
     return entry
   }
 
-  #localModel(name: string): ResolvedModel | undefined {
-    return this.#options.local?.find((model) => namesModel(name, model))
+  #read(name: string): NamedModel | undefined {
+    const { pinned, local } = this.#options
+    return readName(name, pinned ? [pinned] : local)
   }
 
   #pinnedModel(pinned: ResolvedModel): Promise<FoundModel> {
@@ -275,7 +270,7 @@ export class ModelRegistry implements ModelDirectory {
 
   async #requirePinned(name: string | undefined, pinned: ResolvedModel): Promise<Meaning> {
     const model = await this.#pinnedModel(pinned)
-    if (name === undefined || isPlaceholder(name) || namesModel(name, pinned)) return { found: model, name: pinned }
+    if (name === undefined || isPlaceholder(name) || namesModel(name, pinned)) return { found: model, name: nameOf(pinned) }
     const known = this.#known(name)
     if (known) return { found: model, name: known.name }
     const asked = readName(name)
@@ -289,7 +284,7 @@ export class ModelRegistry implements ModelDirectory {
   /** What is on this machine under a name; undefined: nothing that may be used. */
   async #look(asked: NamedModel): Promise<FoundModel | undefined> {
     try {
-      return await (asked.kind === 'path' ? this.#source.local(asked.path) : this.#source.cached(asked.spec))
+      return await this.#source.here(asked)
     } catch (error) {
       if (error instanceof RequestError) return undefined
       throw error
@@ -298,9 +293,8 @@ export class ModelRegistry implements ModelDirectory {
 
   async #inMemory(name: string): Promise<ModelEntry | undefined> {
     if (this.#options.pinned) await this.#requirePinned(name, this.#options.pinned)
-    const asked = readName(name)
-    const local = this.#localModel(name)
-    const found = local ? await this.#source.known(local) : asked && (await this.#look(asked))
+    const asked = this.#read(name)
+    const found = asked && (await this.#look(asked))
     return found && this.#residency.find(found.identity)
   }
 
@@ -308,7 +302,7 @@ export class ModelRegistry implements ModelDirectory {
     try {
       const known = name === '' ? undefined : this.#known(name)
       if (known) return known.entry.watch(watch)
-      if (name === '' || (!this.#options.pinned && !this.#localModel(name) && !readName(name))) {
+      if (name === '' || (!this.#options.pinned && !this.#read(name))) {
         watch.loading('processor')
         throw notThere(name)
       }
