@@ -56,13 +56,17 @@ struct ModelObject::Handle {
     }
 };
 
-/// Loads on libuv's pool and reports tensors on the JavaScript thread as they come.
-class LoadWorker final : public Napi::AsyncProgressWorker<std::pair<double, double>> {
+/// How often the progress of a load is told at most, but for the last time.
+constexpr std::size_t max_load_steps = 512;
+
+/// Loads on libuv's pool and reports tensors on the JavaScript thread as they come: each step is queued, so that a load that is over
+/// before JavaScript has its turn is told step by step, too.
+class LoadWorker final : public Napi::AsyncProgressQueueWorker<std::pair<double, double>> {
    public:
     using Step = std::pair<double, double>;
 
     LoadWorker(Napi::Env env, ModelHostOptions options, std::shared_ptr<ModelObject::Handle> handle, const Napi::Function& on_progress)
-        : AsyncProgressWorker(env),
+        : AsyncProgressQueueWorker(env),
           deferred_(Napi::Promise::Deferred::New(env)),
           options_(std::move(options)),
           handle_(std::move(handle)),
@@ -76,7 +80,9 @@ class LoadWorker final : public Napi::AsyncProgressWorker<std::pair<double, doub
             WakeFunction* wake = handle_->wake.get();
             handle_->host = ModelHost::load(
                 options_,
-                [&](std::size_t done, std::size_t total) {
+                [&, told = std::size_t{0}](std::size_t done, std::size_t total) mutable {
+                    if (done < total && done - told < total / max_load_steps) return;
+                    told = done;
                     const Step step(static_cast<double>(done), static_cast<double>(total));
                     progress.Send(&step, 1);
                 },

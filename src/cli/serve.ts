@@ -1,74 +1,32 @@
-// `tfserve [MODEL]`: resolves the model, starts its process and the HTTP server, ends both on a signal.
-import { defaultKvCacheMemory } from '../engine/memory.js'
-import type { EngineOptions, LogLevel, ModelInfo } from '../engine/types.js'
+// `tfserve [serve] [MODEL]`: finds the model given, if any, starts the registry and the HTTP server, ends both on a signal.
+import type { EngineOptions, LogLevel } from '../engine/types.js'
 import { HubError } from '../hub/errors.js'
 import { hubSettings } from '../hub/settings.js'
+import type { Environment } from '../models/hub-cache.js'
+import { ModelRegistry } from '../models/registry.js'
 import { ModelNotCachedError, ModelNotFoundError, type ResolvedModel, resolveModel } from '../models/resolve.js'
-import { SupervisedModel, WorkerStartError } from '../models/supervisor.js'
+import { SupervisedModel } from '../models/supervisor.js'
 import { type RunningServer, startServer } from '../server/server.js'
-import { SingleModelDirectory } from '../server/single-model-directory.js'
+import type { ServedModelName } from '../server/served-model.js'
 import { ListenError } from '../server/transport/types.js'
-import { formatBytes, Log } from './log.js'
+import { describeModel } from './describe-model.js'
+import { Log } from './log.js'
 import { type ServeArguments, UsageError } from './options.js'
-
-type Values = ServeArguments['values']
+import { engineOptions, environment, residencyOptions, serverOptions, stallTimeoutMs } from './serve-settings.js'
 
 const signalExitCodes: Partial<Record<NodeJS.Signals, number>> = { SIGINT: 130, SIGTERM: 143 }
 
-// the worker process does not size itself: what the cache may take is decided here, where all models are known
-function kvCacheMemory(values: Values): number {
-  if (typeof values['kv-cache-memory'] === 'number') return values['kv-cache-memory']
-  const share = values['cb-max-memory-percent']
-  return typeof share === 'number' ? Math.floor(process.availableMemory() * share) : defaultKvCacheMemory()
-}
-
-function engineOptions(resolved: ResolvedModel, values: Values, logLevel: LogLevel): EngineOptions {
-  // the table of options has checked every type; undefined entries are left out
-  const given = {
-    dtype: values.dtype,
-    kvCacheDtype: values['kv-cache-dtype'],
-    maxBatchTokens: values['max-batch-tokens'] ?? values['cb-max-batch-tokens'],
-    maxNumSeqs: values['max-num-seqs'],
-    maxModelLen: values['max-model-len'],
-    maxWaiting: values['max-waiting'],
-    blockSize: values['block-size'] ?? values['cb-block-size'],
-    prefixCaching: values['prefix-caching'],
-    continuousBatching: values['continuous-batching'],
-    pagedKv: values['paged-kv'],
-    threads: values.threads,
-    defaultSeed: values['default-seed'],
-    standIn: values['stand-in'],
-  } as Partial<EngineOptions>
-  const options: EngineOptions = {
-    path: resolved.path,
-    id: resolved.id,
-    revision: resolved.revision,
-    kvCacheMemory: kvCacheMemory(values),
-    logLevel,
-  }
-  for (const [name, value] of Object.entries(given)) if (value !== undefined) Object.assign(options, { [name]: value })
-  const blockSize = options.blockSize ?? 16
-  if ((blockSize & (blockSize - 1)) !== 0) throw new UsageError(`Expected a power of two for --block-size but received '${blockSize}'.`)
-  return options
-}
-
-function describe(info: ModelInfo): string {
-  const pages = info.kvGroups.map((group) => `${group.blocks}${group.window ? ` for windows of ${group.window}` : ''}`).join(' + ')
-  const cache = `${info.pagedKv ? 'paged ' : ''}KV cache ${info.kvCacheDtype}, up to ${formatBytes(info.kvBytes)} in ${pages} pages`
-  const batch = `${info.maxNumSeqs} sequences, ${info.maxBatchTokens} tokens a step, context ${info.maxModelLen}`
-  return `${info.architecture}, ${info.dtype} (${formatBytes(info.weightBytes)}), ${cache}, ${batch}, ${info.threads} threads, attention ${info.attentionKernel}`
-}
-
 /** The model's files, downloaded first where the Hub may have them; or the exit code, when the reason has been printed. */
-async function findModel(typed: string | undefined, log: Log): Promise<ResolvedModel | number> {
+async function findModel(typed: string | undefined, env: Environment, log: Log): Promise<ResolvedModel | number> {
   try {
     try {
-      return await resolveModel(typed)
+      return await resolveModel(typed, { env })
     } catch (error) {
-      if (!(error instanceof ModelNotCachedError) || hubSettings().offline) throw error
+      if (!(error instanceof ModelNotCachedError) || hubSettings(env).offline) throw error
       const { fetchModels } = await import('./download.js')
-      const exitCode = await fetchModels([{ typed: typed ?? error.spec.id, spec: error.spec }], { preferCache: true }, () => undefined)
-      return exitCode === 0 ? await resolveModel(typed) : exitCode
+      const wanted = [{ typed: typed ?? error.spec.id, spec: error.spec }]
+      const exitCode = await fetchModels(wanted, { preferCache: true, env }, () => undefined)
+      return exitCode === 0 ? await resolveModel(typed, { env }) : exitCode
     }
   } catch (error) {
     if (!(error instanceof ModelNotFoundError || error instanceof HubError)) throw error
@@ -77,8 +35,10 @@ async function findModel(typed: string | undefined, log: Log): Promise<ResolvedM
   }
 }
 
-class LoadFailure {
-  constructor(readonly cause: unknown) {}
+/** The same model under the name that the operator gives it; its own one stays good. */
+function renamed(model: ResolvedModel, id: string | undefined): ResolvedModel {
+  if (id === undefined || id === model.id) return model
+  return { ...model, id, aliases: [...model.aliases, model.id] }
 }
 
 /** Resolves with the signal that asked for the end; a second one ends the process at once. */
@@ -95,61 +55,81 @@ function endSignal(): Promise<NodeJS.Signals> {
   })
 }
 
+/** A model in a process of its own, which says in the log when it is ready. */
+function launchWith(log: Log, stallTimeout: number): (name: ServedModelName, options: EngineOptions) => SupervisedModel {
+  return (name, options) => {
+    const model = new SupervisedModel(name, options, { stallTimeoutMs: stallTimeout, log: log.write })
+    model.onChange(({ phase }) => {
+      if (phase !== 'ready' || !model.modelInfo) return
+      for (const line of describeModel(model.modelInfo)) log.write('info', `${name.id}: ${line}`)
+    })
+    return model
+  }
+}
+
+/** Has a model loaded, with a bar where somebody sees it. Resolves with whether it is ready; the registry's log says why not. */
+async function load(registry: ModelRegistry, id: string, log: Log): Promise<boolean> {
+  return new Promise((resolve) => {
+    registry.watchLoad(id, (event) => {
+      if (event.status !== 'loading') return resolve(event.status === 'ready')
+      if (event.stage !== 'download') log.progress({ stage: event.stage, ...counted(event.progress) })
+    })
+  })
+}
+
+function counted(progress: { current: number; total: number | null } | undefined): { current?: number; total?: number } {
+  return { ...(progress && { current: progress.current }), ...(progress?.total && { total: progress.total }) }
+}
+
 /** Serves until a signal. Resolves with the exit code; throws a UsageError for options that do not fit together. */
-export async function serve({ model, values }: ServeArguments): Promise<number> {
-  const log = new Log((values['log-level'] as LogLevel | undefined) ?? 'info')
-  const resolved = await findModel(model, log)
-  if (typeof resolved === 'number') return resolved
-  const id = (values['model-id'] as string | undefined) ?? resolved.id
-  const stallTimeoutMs = ((values['stall-timeout'] as number | undefined) ?? 60) * 1000
-  const supervised = new SupervisedModel(
-    { id, revision: resolved.revision, created: resolved.created },
-    engineOptions({ ...resolved, id }, values, (values['log-level'] as LogLevel | undefined) ?? 'info'),
-    { aliases: [...resolved.aliases, ...(id === resolved.id ? [] : [resolved.id])], stallTimeoutMs, log: log.write },
-  )
+export async function serve({ model: typed, serve: onDemand, values, notes }: ServeArguments): Promise<number> {
+  const logLevel = (values['log-level'] as LogLevel | undefined) ?? 'info'
+  const log = new Log(logLevel)
+  const modelId = values['model-id'] as string | undefined
+  if (onDemand && typed === undefined && modelId !== undefined) {
+    throw new UsageError('--model-id names the model given on the command line; there is none.')
+  }
+  const engine = engineOptions(values, logLevel)
+  const env = environment(values)
+  for (const note of notes) log.write('warning', note)
+  const found = await findModel(typed, env, log)
+  if (typeof found === 'number') return found
+  const model = renamed(found, modelId)
+  const registry = new ModelRegistry({
+    ...residencyOptions(values),
+    engine,
+    env,
+    // with no model given the demo goes by its id, beside whatever else a request names
+    ...(typed === undefined ? { local: [model] } : { pinned: model }),
+    ...(typed === undefined && !onDemand && { fallback: model.id }),
+    launch: launchWith(log, stallTimeoutMs(values)),
+    log: log.write,
+  })
   const ended = endSignal()
   let server: RunningServer
   try {
-    server = await startServer({
-      host: (values.host as string | undefined) ?? 'localhost',
-      port: (values.port as number | undefined) ?? 8000,
-      models: new SingleModelDirectory(supervised),
-      transport: (values.transport as 'auto' | 'uws' | 'node' | undefined) ?? 'auto',
-      enableCors: values['enable-cors'] === true,
-      ...(values['body-limit'] !== undefined && { bodyLimit: values['body-limit'] as number }),
-      ...(values['drain-timeout'] !== undefined && { drainTimeoutMs: (values['drain-timeout'] as number) * 1000 }),
-      ...(values['chat-template-kwargs'] !== undefined && {
-        chatTemplateKwargs: values['chat-template-kwargs'] as Record<string, unknown>,
-      }),
-      ...(values.reasoning !== undefined && { reasoning: values.reasoning as 'on' | 'off' | 'auto' }),
-      log: log.write,
-    })
+    server = await startServer({ ...serverOptions(values), models: registry, log: log.write })
   } catch (error) {
     if (!(error instanceof ListenError)) throw error
     log.write('error', error.message)
     return 1
   }
-  const stopProgress = supervised.onChange(({ progress }) => progress && log.progress(progress))
-  const started = supervised.start().then(
-    (info) => {
-      stopProgress()
-      log.write('info', `${describe(info)}, loaded in ${Math.round(info.loadMs)} ms`)
-      log.write('info', `${info.id} is served on ${server.url} (${server.transport}); chat with it at ${server.url}/v1`)
-      return ended
-    },
-    (error: unknown) => new LoadFailure(error),
-  )
-  const end = await Promise.race([ended, started])
-  if (end instanceof LoadFailure) {
+  const where = `${server.url} (${server.transport})`
+  let served = `any model is served on ${where}, loaded when a request names it`
+  if (typed !== undefined) served = `${model.id} is served on ${where}`
+  else if (!onDemand) served = `${model.id} is served on ${where}, others are loaded when a request names them`
+  const started = typed === undefined && onDemand ? Promise.resolve(true) : load(registry, model.id, log)
+  const ready = await Promise.race([started, ended.then(() => undefined)])
+  if (ready === false) {
     await server.close()
-    await supervised.close()
-    if (!(end.cause instanceof WorkerStartError)) throw end.cause
-    log.write('error', end.cause.message)
+    await registry.close()
     return 1
   }
-  log.write('info', `${end}: finishing open requests; once more to end at once`)
+  if (ready) log.write('info', `${served}; the API is at ${server.url}/v1`)
+  const signal = await ended
+  log.write('info', `${signal}: finishing open requests; once more to end at once`)
   await server.drain()
   await server.close()
-  await supervised.close()
+  await registry.close()
   return 0
 }

@@ -25,6 +25,8 @@ export interface RegistryOptions {
   pinned?: ResolvedModel
   /** Further models of the command line: they go by their names, and are loaded on demand. */
   local?: readonly ResolvedModel[]
+  /** The id that a request without a name means, where nothing is pinned. Default: that of the only model in memory. */
+  fallback?: string
   /** Directories of which requests may name paths. */
   allowLocal?: readonly string[]
   /** Whether a model that is not in the cache may be downloaded. Default true; HF_HUB_OFFLINE forbids it, too. */
@@ -134,7 +136,8 @@ export class ModelRegistry implements ModelDirectory {
     return model.info
   }
 
-  lease(name: string | undefined, signal?: AbortSignal): Promise<ModelLease> {
+  lease(named: string | undefined, signal?: AbortSignal): Promise<ModelLease> {
+    const name = isPlaceholder(named) ? (this.#options.fallback ?? named) : named
     const known = this.#known(name)
     if (known?.entry.available) return known.entry.lease(known.name, signal ?? this.#closing.signal)
     return this.#waiting.hold(signal, async (until) => {

@@ -28,6 +28,13 @@ test.each([
   [['--block-size', '24'], '--block-size'],
   [['--transport', 'http3'], '--transport'],
   [['one', 'two'], 'one, two'],
+  [['one', '--force-model', 'two'], 'one, two'],
+  [['--device', 'cuda:0'], 'computes on the processor'],
+  [['--cb-num-blocks', '64'], '--kv-cache-memory'],
+  [['--decision-config', 'x.json'], '/v1/systemone'],
+  [['--max-loaded-models', '0'], '--max-loaded-models'],
+  [['--memory-limit', 'much'], '--memory-limit'],
+  [['serve', '--model-id', 'x'], '--model-id'],
 ])('%j ends with 2 and one sentence', async (args, named) => {
   const { code, stdout, stderr } = await runCommand(...args)
   expect(code).toBe(2)
@@ -50,6 +57,58 @@ test.each([
   ['--port', '0', '--model-timeout=-1'],
 ])('a negative number is a value: %s %s %s', (...args) => {
   expect(parseServeArguments(args).values).toEqual({ 'model-timeout': -1, port: 0 })
+})
+
+test('a model is named by its place, by --force-model, or both alike', () => {
+  for (const args of [['org/a'], ['serve', 'org/a'], ['--force-model', 'org/a'], ['serve', 'org/a', '--force-model=org/a']]) {
+    expect(parseServeArguments(args).model).toBe('org/a')
+  }
+  expect(parseServeArguments(['serve'])).toMatchObject({ model: undefined, serve: true })
+  expect(parseServeArguments([])).toMatchObject({ model: undefined, serve: false })
+})
+
+test('--allow-local may come several times', () => {
+  expect(parseServeArguments(['--allow-local', '/a', '--allow-local=/b']).values['allow-local']).toEqual(['/a', '/b'])
+})
+
+test('what transformers serve takes is taken; what changes nothing here is said', () => {
+  const quiet = [
+    '--continuous-batching',
+    '--no-compile',
+    '--no-trust-remote-code',
+    '--no-cb-use-cuda-graph',
+    '--device',
+    'cpu',
+    '--dtype',
+    'bfloat16',
+  ]
+  quiet.push(
+    '--format',
+    'json',
+    '--json',
+    '-q',
+    '--no-truncate',
+    '--log-level',
+    'critical',
+    '--cb-block-size',
+    '256',
+    '--model-timeout',
+    '-1',
+  )
+  expect(parseServeArguments(quiet).notes).toEqual([])
+  expect(parseServeArguments(quiet).values).toMatchObject({ 'log-level': 'error', 'cb-block-size': 256 })
+  const { notes } = parseServeArguments(['--compile', '--attn-implementation', 'sdpa', '--trust-remote-code', '--cb-use-cuda-graph'])
+  expect(notes.map((note) => note.split(' ')[0])).toEqual([
+    '--attn-implementation',
+    '--compile',
+    '--cb-use-cuda-graph',
+    '--trust-remote-code',
+  ])
+})
+
+test('--trust-remote-code runs no code, and says so', async () => {
+  const { stderr } = await runCommand('no-org/no-such-model', '--trust-remote-code', '--port', '0')
+  expect(stderr).toContain('warning: --trust-remote-code has no effect: code from model repositories is never run')
 })
 
 test('what follows -- is no flag', () => {

@@ -110,7 +110,7 @@ describe.each(['uws', 'node'])('over %s', (transport) => {
       ['{', 422],
       [{ messages: [] }, undefined],
       [{ ...bodyOf(hello), temperature: 'hot' }, undefined],
-      [{ ...bodyOf(hello), model: 'no/such-model' }, 400],
+      [{ ...bodyOf(hello), model: 'no/such-model' }, 404],
       [{ ...bodyOf(hello), messages: [{ role: 'user', content: 'word '.repeat(200_000) }] }, undefined],
     ] as const) {
       const response = await server.post('/v1/chat/completions', body)

@@ -27,11 +27,8 @@ class CommandRun {
   readonly ended: Promise<Ended>
   readonly child: ChildProcess
 
-  constructor(args: readonly string[]) {
-    this.child = spawn(process.execPath, [entry, ...args], {
-      stdio: ['ignore', 'pipe', 'pipe'],
-      env: { ...process.env, HF_HUB_OFFLINE: '1' },
-    })
+  constructor(args: readonly string[], env: Readonly<Record<string, string>> = { HF_HUB_OFFLINE: '1' }) {
+    this.child = spawn(process.execPath, [entry, ...args], { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } })
     this.child.stdout?.on('data', (data: Buffer) => (this.stdout += data.toString()))
     this.child.stderr?.on('data', (data: Buffer) => (this.stderr += data.toString()))
     this.ended = new Promise((resolve, reject) => {
@@ -46,6 +43,16 @@ export function runCommand(...args: string[]): Promise<Ended> {
   return new CommandRun(args).ended
 }
 
+/** The same with variables of the environment. */
+export function runCommandWith(env: Readonly<Record<string, string>>, ...args: string[]): Promise<Ended> {
+  return new CommandRun(args, env).ended
+}
+
+/** Starts `tfserve ...args` with variables of the environment. */
+export function startCommand(env: Readonly<Record<string, string>>, ...args: string[]): { child: ChildProcess; ended: Promise<Ended> } {
+  return new CommandRun(args, env)
+}
+
 /** A running `tfserve`; end it with `stop()` or leave that to `await using`. */
 export class ServerProcess implements AsyncDisposable {
   private constructor(
@@ -56,8 +63,13 @@ export class ServerProcess implements AsyncDisposable {
 
   /** Starts `tfserve ...args` on a free port and waits until it serves. Rejects with its output when it ends before. */
   static async start(...args: string[]): Promise<ServerProcess> {
+    return ServerProcess.startWith({ HF_HUB_OFFLINE: '1' }, ...args)
+  }
+
+  /** The same with variables of the environment. */
+  static async startWith(env: Readonly<Record<string, string>>, ...args: string[]): Promise<ServerProcess> {
     // one thread: test files run side by side, and threads that wait for each other must not outnumber cores
-    const run = new CommandRun([...args, '--port', '0', '--host', '127.0.0.1', '--threads', '1'])
+    const run = new CommandRun([...args, '--port', '0', '--host', '127.0.0.1', '--threads', '1'], env)
     const deadline = Date.now() + startTimeoutMs
     while (run.child.exitCode === null && run.child.signalCode === null && Date.now() < deadline) {
       const ready = readyLine.exec(run.stderr)

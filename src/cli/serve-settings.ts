@@ -1,0 +1,79 @@
+// From the values of the command line to what the registry and the server take.
+import type { EngineOptions, LogLevel } from '../engine/types.js'
+import type { Environment } from '../models/hub-cache.js'
+import type { RegistryOptions } from '../models/registry.js'
+import type { ServerOptions } from '../server/server.js'
+import { type ServeArguments, UsageError } from './options.js'
+
+type Values = ServeArguments['values']
+
+/** Without the entries that are undefined: absent means the default. */
+function given<T extends object>(entries: T): Partial<T> {
+  return Object.fromEntries(Object.entries(entries).filter(([, value]) => value !== undefined)) as Partial<T>
+}
+
+/** The process' environment with what flags say instead. */
+export function environment(values: Values, env: Environment = process.env): Environment {
+  return {
+    ...env,
+    ...(values['cache-dir'] !== undefined && { HF_HUB_CACHE: values['cache-dir'] as string }),
+    ...(values.offline === true && { HF_HUB_OFFLINE: '1' }),
+  }
+}
+
+// the table of options has checked every type
+/** How models run, but for the files and the memory of each. Throws a UsageError. */
+export function engineOptions(values: Values, logLevel: LogLevel): NonNullable<RegistryOptions['engine']> {
+  const options = given({
+    dtype: values.dtype,
+    kvCacheDtype: values['kv-cache-dtype'],
+    maxBatchTokens: values['max-batch-tokens'] ?? values['cb-max-batch-tokens'],
+    maxNumSeqs: values['max-num-seqs'],
+    maxModelLen: values['max-model-len'],
+    maxWaiting: values['max-waiting'],
+    blockSize: values['block-size'] ?? values['cb-block-size'],
+    prefixCaching: values['prefix-caching'],
+    continuousBatching: values['continuous-batching'],
+    pagedKv: values['paged-kv'],
+    threads: values.threads,
+    defaultSeed: values['default-seed'],
+    standIn: values['stand-in'],
+  }) as Partial<EngineOptions>
+  const blockSize = options.blockSize ?? 16
+  if ((blockSize & (blockSize - 1)) !== 0) throw new UsageError(`Expected a power of two for --block-size but received '${blockSize}'.`)
+  return { ...options, logLevel }
+}
+
+/** What may be in memory, for how long, and how much of it. */
+export function residencyOptions(values: Values): Partial<RegistryOptions> {
+  const share = values['cb-max-memory-percent'] as number | undefined
+  return given({
+    modelTimeoutSeconds: values['model-timeout'] as number | undefined,
+    maxLoadedModels: values['max-loaded-models'] as number | undefined,
+    memoryLimit: values['memory-limit'] as number | undefined,
+    allowLocal: values['allow-local'] as string[] | undefined,
+    kvCacheMemory:
+      (values['kv-cache-memory'] as number | undefined) ??
+      (share === undefined ? undefined : Math.floor(process.availableMemory() * share)),
+  }) as Partial<RegistryOptions>
+}
+
+const milliseconds = (seconds: unknown): number | undefined => (seconds === undefined ? undefined : (seconds as number) * 1000)
+
+/** `--stall-timeout` in milliseconds. */
+export const stallTimeoutMs = (values: Values): number => milliseconds(values['stall-timeout']) ?? 60_000
+
+export function serverOptions(values: Values): Omit<ServerOptions, 'models' | 'log'> {
+  return {
+    host: (values.host as string | undefined) ?? 'localhost',
+    port: (values.port as number | undefined) ?? 8000,
+    enableCors: values['enable-cors'] === true,
+    ...(given({
+      transport: values.transport,
+      bodyLimit: values['body-limit'],
+      drainTimeoutMs: milliseconds(values['drain-timeout']),
+      chatTemplateKwargs: values['chat-template-kwargs'],
+      reasoning: values.reasoning,
+    }) as Partial<ServerOptions>),
+  }
+}
