@@ -18,10 +18,15 @@ const maxArrivals = 64
 export class Arrivals {
   readonly #open = new Map<string, Arrival>()
 
-  /** @param isReady whether the model of an identity is in memory and takes requests */
+  /**
+   * @param isReady whether the model of an identity is in memory and takes requests
+   * @param obstacle why weights of so many bytes need not be downloaded, if they need not
+   * @param signal ends all downloads
+   */
   constructor(
     private readonly source: ModelSource,
     private readonly isReady: (identity: string) => boolean,
+    private readonly obstacle: (id: string, bytes: number) => RequestError | undefined,
     private readonly signal: AbortSignal,
   ) {}
 
@@ -61,12 +66,18 @@ export class Arrivals {
     }
     if (here) return here
     if (asked.kind !== 'hub') throw new RequestError('model_not_found', `The model '${asked.name.id}' is not there any more.`, 'model')
+    const refused = new AbortController()
     const onDownload = ({ current, total, received }: DownloadProgress): void => {
       if (received === 0 && current === total) return
+      const obstacle = this.obstacle(asked.spec.id, total)
+      if (obstacle) return refused.abort(obstacle)
       feed.loading('config')
       feed.loading('download', { current, total })
     }
-    const found = await this.source.download(asked.spec, { onDownload, signal: this.signal })
+    const found = await this.source.download(asked.spec, {
+      onDownload,
+      signal: AbortSignal.any([this.signal, refused.signal]),
+    })
     return { ...found, fetchMs: performance.now() - begun }
   }
 }

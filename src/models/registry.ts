@@ -119,7 +119,13 @@ export class ModelRegistry implements ModelDirectory {
       onGone: (entry) => this.#forgetNames(entry),
       log: this.#log,
     })
-    this.#arrivals = new Arrivals(this.#source, (identity) => this.#residency.find(identity)?.available ?? false, this.#closing.signal)
+    this.#arrivals = new Arrivals(
+      this.#source,
+      (identity) => this.#residency.find(identity)?.available ?? false,
+      // weights that are converted may be smaller in memory than on the way here
+      (id, bytes) => (engine.dtype === undefined || engine.dtype === 'auto' ? this.#residency.obstacle(id, bytes) : undefined),
+      this.#closing.signal,
+    )
     this.#waiting = new WaitingRoom({
       maxWaiters: options.maxWaiters ?? defaultMaxWaiters,
       maxWaitMs: options.loadTimeoutMs ?? defaultLoadTimeoutMs,

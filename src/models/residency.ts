@@ -50,6 +50,13 @@ export class Residency implements EntryHost {
     return this.#entries.get(identity)
   }
 
+  /** Why a model with so many bytes of weights is not even tried. */
+  obstacle(id: string, weightBytes: number): RequestError | undefined {
+    const { bounds, kvCacheMemory } = this.settings
+    const least = Math.min(leastKvBytes, kvCacheMemory)
+    return weightBytes + processBytes + least > bounds.bytes ? tooLarge(id, weightBytes, bounds.bytes) : undefined
+  }
+
   wanted(entry: ModelEntry): void {
     if (!this.#queue.includes(entry) && entry.phase !== 'loading') this.#queue.push(entry)
     this.changed()
@@ -121,12 +128,17 @@ export class Residency implements EntryHost {
       return true
     }
     const { bounds } = this.settings
-    const cache = this.#kvGrant(head.found)
-    const bytes = head.found.weightBytes + processBytes + cache
+    const { id, weightBytes } = head.found
+    const obstacle = this.obstacle(id, weightBytes)
+    if (obstacle) {
+      this.#leaveQueue(head)
+      head.refuse(obstacle)
+      return true
+    }
+    const cache = this.#kvGrant(weightBytes)
     const residents = this.entries.filter((entry) => entry.inMemory)
     const now = performance.now()
-    const least = Math.min(leastKvBytes, this.settings.kvCacheMemory)
-    const admission = cache < least ? ({ kind: 'never' } as const) : admit(bytes, residents, bounds, now)
+    const admission = admit(weightBytes + processBytes + cache, residents, bounds, now)
     switch (admission.kind) {
       case 'load':
         this.#leaveQueue(head)
@@ -134,7 +146,7 @@ export class Residency implements EntryHost {
         return true
       case 'never':
         this.#leaveQueue(head)
-        head.refuse(tooLarge(head.found, bounds.bytes))
+        head.refuse(tooLarge(id, weightBytes, bounds.bytes))
         return true
       case 'wait':
         for (const entry of admission.unload) {
@@ -151,7 +163,7 @@ export class Residency implements EntryHost {
   }
 
   /** The most, or what the model leaves where that is less. */
-  #kvGrant({ weightBytes }: FoundModel): number {
+  #kvGrant(weightBytes: number): number {
     return Math.min(this.settings.kvCacheMemory, this.settings.bounds.bytes - weightBytes - processBytes)
   }
 
@@ -166,7 +178,7 @@ export class Residency implements EntryHost {
   }
 }
 
-function tooLarge({ id, weightBytes }: FoundModel, limit: number): RequestError {
+function tooLarge(id: string, weightBytes: number, limit: number): RequestError {
   const need = weightBytes + processBytes + leastKvBytes
   return new RequestError(
     'model_too_large',
