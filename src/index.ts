@@ -13,5 +13,7 @@ export {
   type ModelInfo,
   RequestError,
   type TokenLogprob,
+  type ToolCallDelta,
+  type ToolChoice,
   type TopLogprob,
 } from './engine/types.js'

@@ -114,6 +114,7 @@ SamplingParams to_sampling(const Napi::Object& from) {
         params.stop.push_back(value.As<Napi::String>().Utf8Value());
     });
     params.skip_special_tokens = boolean(from, "skipSpecialTokens");
+    params.shown_special_tokens = token_ids(from, "shownSpecialTokens");
     params.want_logprobs = boolean(from, "wantLogprobs");
     params.top_logprobs = int32(from, "topLogprobs");
     return params;

@@ -92,7 +92,7 @@ EngineCore::Choice& EngineCore::add_choice(Request& request, SequenceId sequence
     const SamplingParams& sampling = request.spec.sampling;
     request.choices.push_back(std::make_unique<Choice>(Choice{
         &request, index, sequence, Sampler(sampling, request.spec.prompt, capabilities_.vocab_size, static_cast<std::uint64_t>(index)),
-        TextStream(tokens_, sampling.stop, sampling.skip_special_tokens), 0, false}));
+        TextStream(tokens_, sampling.stop, sampling.skip_special_tokens, sampling.shown_special_tokens), 0, false}));
     ++request.num_live;
     Choice& choice = *request.choices.back();
     by_sequence_.emplace(sequence, &choice);

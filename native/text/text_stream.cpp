@@ -15,8 +15,16 @@ std::vector<std::string> valid_stops(std::vector<std::string> stop) {
 
 }  // namespace
 
-TextStream::TextStream(std::shared_ptr<const TokenTable> table, std::vector<std::string> stop, bool skip_special_tokens)
-    : table_(std::move(table)), skip_special_tokens_(skip_special_tokens), stop_(valid_stops(std::move(stop))) {}
+TextStream::TextStream(std::shared_ptr<const TokenTable> table, std::vector<std::string> stop, bool skip_special_tokens,
+                       std::vector<TokenId> shown)
+    : table_(std::move(table)),
+      skip_special_tokens_(skip_special_tokens),
+      shown_(std::move(shown)),
+      stop_(valid_stops(std::move(stop))) {}
+
+bool TextStream::left_out(TokenId token) const {
+    return !table_->is_known(token) || (skip_special_tokens_ && table_->is_special(token) && std::ranges::find(shown_, token) == shown_.end());
+}
 
 void TextStream::decode_byte(std::string_view byte, std::string& text) {
     ++run_bytes_;
@@ -47,7 +55,7 @@ void TextStream::end_run(std::string& text) {
 }
 
 void TextStream::decode(TokenId token, std::string& text) {
-    if (!table_->is_known(token) || (skip_special_tokens_ && table_->is_special(token))) return;
+    if (left_out(token)) return;
     const bool first = std::exchange(first_token_, false);
     const std::string_view bytes = table_->bytes(token);
     if (table_->is_byte(token)) {

@@ -22,7 +22,9 @@ namespace tfserve {
 /// a byte, so a run is held back until it ends or breaks. Special tokens that are left out and ids without a token end no run.
 class TextStream {
    public:
-    TextStream(std::shared_ptr<const TokenTable> table, std::vector<std::string> stop, bool skip_special_tokens);
+    /// `shown`: special tokens that are text although skip_special_tokens leaves out the others; a handful.
+    TextStream(std::shared_ptr<const TokenTable> table, std::vector<std::string> stop, bool skip_special_tokens,
+               std::vector<TokenId> shown = {});
 
     struct Piece {
         std::string text;              ///< valid UTF-8, may be empty
@@ -37,6 +39,7 @@ class TextStream {
     std::string finish() { return close().text; }
 
    private:
+    bool left_out(TokenId token) const;
     void decode(TokenId token, std::string& text);
     void decode_byte(std::string_view byte, std::string& text);
     void end_run(std::string& text);
@@ -44,6 +47,7 @@ class TextStream {
 
     std::shared_ptr<const TokenTable> table_;
     bool skip_special_tokens_;
+    std::vector<TokenId> shown_;
     bool first_token_ = true;
     bool at_start_ = true;  ///< no text yet
     Utf8Decoder characters_;

@@ -29,9 +29,14 @@ export class ChatTemplates {
     return Object.keys(this.sources).length > 0
   }
 
+  /** The template for chats with or without tools; undefined: the checkpoint has none. */
+  source(withTools: boolean): string | undefined {
+    return (withTools && this.sources['tool_use']) || (this.sources['default'] ?? Object.values(this.sources)[0])
+  }
+
   /** The prompt text. Rejects with a RequestError when the template refuses the messages. */
   async render(messages: readonly ChatMessage[], options: RenderOptions = {}): Promise<string> {
-    const source = (options.tools && this.sources['tool_use']) || (this.sources['default'] ?? Object.values(this.sources)[0])
+    const source = this.source(options.tools !== undefined)
     if (source === undefined) {
       throw new RequestError('template_error', 'This model has no chat template: it takes text prompts, not messages.', 'messages')
     }

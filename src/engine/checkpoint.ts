@@ -28,6 +28,8 @@ export interface Checkpoint {
   /** bos_token, eos_token, …: what the template may print. */
   specialTokens: Record<string, string>
   tokenizerConfig: Record<string, unknown>
+  /** `model_type` of config.json; '' where it has none. */
+  modelType: string
 }
 
 function readJson(dir: string, name: string): Record<string, unknown> | undefined {
@@ -95,5 +97,6 @@ export function readCheckpoint(dir: string): Checkpoint {
     chatTemplates: chatTemplatesOf(dir, tokenizerConfig),
     specialTokens,
     tokenizerConfig,
+    modelType: typeof config['model_type'] === 'string' ? config['model_type'] : '',
   }
 }

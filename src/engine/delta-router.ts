@@ -1,4 +1,5 @@
 // Brings the native engine's deltas to the generations they belong to, with flow control for slow readers.
+import type { AnswerReader } from './output/answer-reader.js'
 import type { NativeDelta, NativeModel, NativeTokenLogprob } from './native.js'
 import type { GenerationDelta, StartedGeneration, TokenLogprob, TopLogprob } from './types.js'
 
@@ -42,21 +43,29 @@ class Generation implements StartedGeneration {
     choices: number,
     readonly promptTokens: number,
     private readonly onDelta: (delta: GenerationDelta) => void,
+    /** One a choice; empty: the text goes out as it is. */
+    private readonly readers: readonly AnswerReader[],
   ) {
     this.#open = new Set(Array.from({ length: choices }, (_, choice) => choice))
   }
 
   /** Returns true when the last choice has ended. */
-  receive(delta: GenerationDelta): boolean {
+  receive(raw: GenerationDelta): boolean {
+    // the choice was complete before the engine ended it
+    if (!this.#open.has(raw.choice)) return false
+    const reader = this.readers[raw.choice]
+    const delta = reader ? reader.read(raw) : raw
     if (delta.finishReason) this.#open.delete(delta.choice)
     if (!this.#held) {
       this.onDelta(delta)
     } else {
       this.#held.push(delta)
-      this.#heldText += delta.text.length
+      this.#heldText += raw.text.length
       if (this.#heldText > maxHeldText || this.#held.length > maxHeldDeltas) this.abort()
     }
-    return this.#open.size === 0
+    if (this.#open.size > 0) return false
+    if (this.readers.some(({ done }) => done)) this.abort()
+    return true
   }
 
   /** Ends every choice that is still open. */
@@ -112,8 +121,14 @@ export class DeltaRouter {
     this.#native = native
   }
 
-  open(id: number, choices: number, promptTokens: number, onDelta: (delta: GenerationDelta) => void): StartedGeneration {
-    const generation = new Generation(this, id, choices, promptTokens, onDelta)
+  open(
+    id: number,
+    choices: number,
+    promptTokens: number,
+    onDelta: (delta: GenerationDelta) => void,
+    readers: readonly AnswerReader[] = [],
+  ): StartedGeneration {
+    const generation = new Generation(this, id, choices, promptTokens, onDelta, readers)
     this.#generations.set(id, generation)
     this.#native?.setBusy(true)
     return generation

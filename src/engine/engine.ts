@@ -11,6 +11,7 @@ import {
   type PromptInput,
   RequestError,
   type StartedGeneration,
+  type ToolChoice,
 } from './types.js'
 
 /** What to generate from: exactly one of prompt, messages and tokens; the rest as in GenerationParams. */
@@ -22,6 +23,12 @@ export interface GenerateOptions extends GenerationParams {
   messages?: ChatMessage[]
   tools?: unknown[]
   chatTemplateKwargs?: Record<string, unknown>
+  /** With messages: which tools the model may or must call. Default 'auto'. */
+  toolChoice?: ToolChoice
+  /** With messages: false ends the answer with its first call. Default true. */
+  parallelToolCalls?: boolean
+  /** With messages: true gives the text as the model wrote it, reasoning, calls and their markup included. Default false. */
+  raw?: boolean
   /** Token ids, used as they are. */
   tokens?: number[]
   /** Choices; each GeneratedChunk names its own. Default 1. */
@@ -100,6 +107,9 @@ export class Engine implements AsyncDisposable {
         n,
         priority: options.priority ?? 0,
         cacheSalt: options.cacheSalt ?? '',
+        raw: options.raw ?? false,
+        toolChoice: options.toolChoice ?? 'auto',
+        parallelToolCalls: options.parallelToolCalls ?? true,
       },
       (delta) => {
         queue.push(delta)
@@ -172,6 +182,9 @@ function generationParams(options: GenerateOptions): GenerationParams {
     messages: _messages,
     tools: _tools,
     chatTemplateKwargs: _chatTemplateKwargs,
+    toolChoice: _toolChoice,
+    parallelToolCalls: _parallelToolCalls,
+    raw: _raw,
     tokens: _tokens,
     n: _n,
     priority: _priority,

@@ -24,6 +24,8 @@ export interface ResolvedSampling {
   ignoreEos: boolean
   stop: string[]
   skipSpecialTokens: boolean
+  /** Special tokens that are text nevertheless. */
+  shownSpecialTokens: number[]
   wantLogprobs: boolean
   topLogprobs: number
 }
@@ -36,6 +38,8 @@ export interface GenerationContext {
   vocabSize: number
   maxModelLen: number
   promptTokens: number
+  /** Special tokens that the reader of the answer must see. */
+  shownSpecialTokens?: readonly number[]
   /** Used where the request names no seed; absent: drawn at random. */
   defaultSeed?: number
 }
@@ -197,6 +201,7 @@ export function resolveSampling(
     ignoreEos: params.ignore_eos ?? false,
     stop: params.stop ?? [],
     skipSpecialTokens: params.skip_special_tokens ?? true,
+    shownSpecialTokens: [...(context.shownSpecialTokens ?? [])],
     wantLogprobs: params.logprobs ?? false,
     topLogprobs,
   }

@@ -8,6 +8,11 @@ import { DeltaRouter } from './delta-router.js'
 import { resolveSampling } from './generation-config.js'
 import { defaultKvCacheMemory } from './memory.js'
 import { nativeAddon, type NativeModel, type NativeModelInfo, type NativeSubmitError } from './native.js'
+import { AnswerReader } from './output/answer-reader.js'
+import type { AnswerFormat } from './output/format.js'
+import { answerFormat } from './output/registry.js'
+import { toolSchemas } from './output/tools.js'
+import { templateMessages } from './template-messages.js'
 import { openTokenizer, type Tokenizer } from './tokenizer.js'
 import {
   type ChatMessage,
@@ -18,7 +23,6 @@ import {
   type GenerationDelta,
   type LoadProgress,
   type ModelInfo,
-  type PromptInput,
   RequestError,
   type StartedGeneration,
   type TextModel,
@@ -43,6 +47,8 @@ interface ModelText {
   templates: ChatTemplates
   generationDefaults: Record<string, unknown>
   eosTokenIds: number[]
+  /** How the model writes reasoning and calls; undefined: it has no notation that is known. */
+  format: AnswerFormat | undefined
 }
 
 // the parts of a checkpoint directory that are not weights; undefined for a GGUF file, which brings its own
@@ -54,6 +60,7 @@ function readText(options: EngineOptions): ModelText | undefined {
     templates: new ChatTemplates(checkpoint.chatTemplates, checkpoint.specialTokens, options.chatTemplateKwargs),
     generationDefaults: checkpoint.generationDefaults,
     eosTokenIds: checkpoint.eosTokenIds,
+    format: answerFormat(checkpoint),
   }
 }
 
@@ -66,7 +73,14 @@ function ggufText(native: NativeModel, options: EngineOptions): ModelText {
     templates: new ChatTemplates(sources, { bos_token: gguf.bosToken, eos_token: gguf.eosToken }, options.chatTemplateKwargs),
     generationDefaults: {},
     eosTokenIds: gguf.eosTokenIds,
+    format: answerFormat({ chatTemplates: sources, modelType: native.info.architecture }),
   }
+}
+
+// markers that are tokens of their own: they must reach the text even where they are special tokens
+async function markerTokens(text: ModelText): Promise<number[]> {
+  const ids = await Promise.all((text.format?.markers ?? []).map((marker) => text.tokenizer.encode(marker, false)))
+  return ids.flatMap((tokens) => (tokens.length === 1 ? [...tokens] : []))
 }
 
 function modelInfo(options: EngineOptions, native: NativeModelInfo, hasChatTemplate: boolean, loadMs: number): ModelInfo {
@@ -96,10 +110,17 @@ function modelInfo(options: EngineOptions, native: NativeModelInfo, hasChatTempl
   }
 }
 
+/** A prompt's ids and, of a chat, its text. */
+interface Prompt {
+  ids: Int32Array
+  chat?: string
+}
+
 /** A loaded model and its engine. Make one with `LoadedModel.load`; end it with `close()` or `await using`. */
 export class LoadedModel implements TextModel, AsyncDisposable {
   readonly #native: NativeModel
   readonly #text: ModelText
+  readonly #markerTokens: readonly number[]
   readonly #router: DeltaRouter
   readonly #defaultSeed: number | undefined
   readonly #mostOpen: number
@@ -110,6 +131,7 @@ export class LoadedModel implements TextModel, AsyncDisposable {
   private constructor(
     native: NativeModel,
     text: ModelText,
+    markers: readonly number[],
     router: DeltaRouter,
     readonly info: ModelInfo,
     /** Things a user should know: options that were lowered, fields of the checkpoint that have no effect here. */
@@ -120,6 +142,7 @@ export class LoadedModel implements TextModel, AsyncDisposable {
     this.#mostOpen = info.maxNumSeqs + maxWaiting
     this.#native = native
     this.#text = text
+    this.#markerTokens = markers
     this.#router = router
     this.#defaultSeed = defaultSeed
   }
@@ -172,7 +195,7 @@ export class LoadedModel implements TextModel, AsyncDisposable {
       ...(ignored.length > 0 ? [`generation_config.json sets ${ignored.join(', ')}: not supported, without effect.`] : []),
     ]
     const info = modelInfo(options, native.info, text.templates.exists, performance.now() - started)
-    return new LoadedModel(native, text, router, info, warnings, options.defaultSeed, maxWaiting)
+    return new LoadedModel(native, text, await markerTokens(text), router, info, warnings, options.defaultSeed, maxWaiting)
   }
 
   /** Token ids of `text`, as the checkpoint's tokenizer gives them. */
@@ -185,7 +208,8 @@ export class LoadedModel implements TextModel, AsyncDisposable {
     return this.#text.templates.render(messages, options)
   }
 
-  async #promptIds(input: PromptInput): Promise<Int32Array> {
+  // the prompt of a request: what is done to messages here is no part of renderChat, which gives what transformers gives
+  async #prompt({ input, toolChoice }: GenerateRequest): Promise<Prompt> {
     switch (input.kind) {
       case 'tokens': {
         const bad = input.tokens.find((id) => !Number.isInteger(id) || id < 0 || id >= this.info.vocabSize)
@@ -196,19 +220,21 @@ export class LoadedModel implements TextModel, AsyncDisposable {
             'prompt',
           )
         }
-        return Int32Array.from(input.tokens)
+        return { ids: Int32Array.from(input.tokens) }
       }
       case 'text':
         this.#checkLength(input.text, 'prompt')
-        return this.tokenize(input.text, { addSpecialTokens: input.addSpecialTokens ?? true })
+        return { ids: await this.tokenize(input.text, { addSpecialTokens: input.addSpecialTokens ?? true }) }
       case 'chat': {
-        const text = await this.renderChat(input.messages, {
-          tools: input.tools,
+        const tools = toolChoice === 'none' ? undefined : input.tools
+        const source = this.#text.templates.source(tools !== undefined) ?? ''
+        const text = await this.renderChat(templateMessages(input.messages, source), {
+          tools,
           kwargs: input.templateKwargs,
           addGenerationPrompt: input.addGenerationPrompt,
         })
         this.#checkLength(text, 'messages')
-        return this.tokenize(text, { addSpecialTokens: false })
+        return { ids: await this.tokenize(text, { addSpecialTokens: false }), chat: text }
       }
     }
   }
@@ -225,6 +251,18 @@ export class LoadedModel implements TextModel, AsyncDisposable {
     )
   }
 
+  // what reads the answer of each choice; none where the text goes out as it is
+  #readers(request: GenerateRequest, chat: string | undefined): AnswerReader[] {
+    const { format } = this.#text
+    if (request.raw || chat === undefined || !format || request.input.kind !== 'chat') return []
+    const options = {
+      tools: toolSchemas(request.input.tools),
+      readCalls: request.toolChoice !== 'none',
+      maxCalls: request.parallelToolCalls === false ? 1 : Infinity,
+    }
+    return Array.from({ length: request.n ?? 1 }, () => new AnswerReader(format.parser(chat, options)))
+  }
+
   /** Starts a generation. Rejects with a RequestError; `onDelta` is called from a later turn of the event loop. */
   async start(request: GenerateRequest, onDelta: (delta: GenerationDelta) => void): Promise<StartedGeneration> {
     if (this.#closed) throw new RequestError('shutting_down', 'The model is being unloaded.')
@@ -233,12 +271,13 @@ export class LoadedModel implements TextModel, AsyncDisposable {
       throw new RequestError('queue_full', `${this.#mostOpen} requests are already running or waiting. Try again later.`)
     }
     this.#starting++
-    let prompt: Int32Array
+    let rendered: Prompt
     try {
-      prompt = await this.#promptIds(request.input)
+      rendered = await this.#prompt(request)
     } finally {
       this.#starting--
     }
+    const prompt = rendered.ids
     const param = request.input.kind === 'chat' ? 'messages' : 'prompt'
     if (prompt.length === 0) throw new RequestError('invalid_request', 'The prompt has no tokens.', param)
     if (prompt.length >= this.info.maxModelLen) {
@@ -248,19 +287,21 @@ export class LoadedModel implements TextModel, AsyncDisposable {
         param,
       )
     }
+    const n = request.n ?? 1
+    const readers = this.#readers(request, rendered.chat)
     const sampling = resolveSampling(request.params, request.generationConfig, {
       defaults: this.#text.generationDefaults,
       eosTokenIds: this.#text.eosTokenIds,
       vocabSize: this.info.vocabSize,
       maxModelLen: this.info.maxModelLen,
       promptTokens: prompt.length,
+      ...(readers.length > 0 && { shownSpecialTokens: this.#markerTokens }),
       ...(this.#defaultSeed !== undefined && { defaultSeed: this.#defaultSeed }),
     })
     // closed while the prompt was being made: the native engine is gone
     if (this.#closed) throw new RequestError('shutting_down', 'The model is being unloaded.')
     const id = this.#nextId++
-    const n = request.n ?? 1
-    const generation = this.#router.open(id, n, prompt.length, onDelta)
+    const generation = this.#router.open(id, n, prompt.length, onDelta, readers)
     let refused: ReturnType<NativeModel['submit']>
     try {
       refused = this.#native.submit({ id, prompt, sampling, n, priority: request.priority ?? 0, cacheSalt: request.cacheSalt ?? '' })

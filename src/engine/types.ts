@@ -71,9 +71,22 @@ export interface GenerateRequest {
   cacheSalt?: string
   /** What each choice's output must match, from its first token; absent: anything. */
   constraint?: Constraint
+  /** Chats only: the text goes out as the model wrote it, reasoning, calls and their markup included. Default false. */
+  raw?: boolean
+  /** Chats only. */
+  toolChoice?: ToolChoice
+  /** false: the answer ends with its first call. Default true. */
+  parallelToolCalls?: boolean
 }
 
-export type FinishReason = 'stop' | 'length' | 'abort' | 'error'
+/**
+ * 'auto' (the default): the model calls tools or not; 'none': it is not told of them, and what looks like a call is content;
+ * 'required': it calls at least one; an object: the tool of that name.
+ */
+export type ToolChoice = 'auto' | 'none' | 'required' | { name: string }
+
+/** 'tool_calls': the model stopped after at least one call. */
+export type FinishReason = 'stop' | 'length' | 'tool_calls' | 'abort' | 'error'
 
 /** A part of a tool call, as OpenAI streams it; the first part of each call carries id and name. */
 export interface ToolCallDelta {
@@ -100,7 +113,7 @@ export interface TokenLogprob extends TopLogprob {
 /** What one engine step brought to one choice. */
 export interface GenerationDelta {
   choice: number
-  /** New text, whole UTF-8 characters; may be empty. */
+  /** New content, whole UTF-8 characters; may be empty. Of a chat without reasoning, calls and their markup. */
   text: string
   /** New text of the model's reasoning. */
   reasoning?: string
@@ -115,7 +128,7 @@ export interface GenerationDelta {
   cachedTokens: number
   /** Output tokens of this choice so far. */
   outputTokens: number
-  /** How many of them were reasoning; absent: none so far. */
+  /** How many of them were reasoning; absent: no more than were said last. */
   reasoningTokens?: number
   /** With finishReason 'error': what to tell the client, and the kind of failure. */
   error?: { code: ErrorCode; message: string }

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import type { FinishReason, GenerationDelta, TokenLogprob } from '../engine/types.js'
+import type { FinishReason, GenerationDelta, TokenLogprob, ToolCallDelta } from '../engine/types.js'
 import { errorObject, type ApiError } from './errors.js'
 import type { UsageMode } from './chat-schema.js'
 
@@ -8,20 +8,29 @@ export function completionId(): string {
   return `chatcmpl-${randomBytes(16).toString('hex')}`
 }
 
+// choices that have not said anything yet leave holes
+const sumOf = (counts: readonly (number | undefined)[]): number => counts.reduce<number>((sum, count) => sum + (count ?? 0), 0)
+
 /** Token counts of one request: the prompt once, the output of all choices. */
 export class UsageCount {
   promptTokens = 0
   cachedTokens = 0
   readonly #output: number[] = []
+  readonly #reasoning: number[] = []
 
   add(delta: GenerationDelta): void {
     this.promptTokens = delta.promptTokens
     this.cachedTokens = Math.max(this.cachedTokens, delta.cachedTokens)
     this.#output[delta.choice] = delta.outputTokens
+    if (delta.reasoningTokens !== undefined) this.#reasoning[delta.choice] = delta.reasoningTokens
   }
 
   get outputTokens(): number {
-    return this.#output.reduce((sum, count) => sum + (count ?? 0), 0)
+    return sumOf(this.#output)
+  }
+
+  get reasoningTokens(): number {
+    return sumOf(this.#reasoning)
   }
 
   /** OpenAI's usage object, keys in the order of transformers serve. */
@@ -32,12 +41,13 @@ export class UsageCount {
       prompt_tokens: this.promptTokens,
       total_tokens: this.promptTokens + output,
       prompt_tokens_details: { cached_tokens: this.cachedTokens },
+      completion_tokens_details: { reasoning_tokens: this.reasoningTokens },
     }
   }
 }
 
 /** 'abort' and 'error' never reach the wire as a finish reason: they become errors. */
-export type WireFinishReason = Extract<FinishReason, 'stop' | 'length'>
+export type WireFinishReason = Exclude<FinishReason, 'abort' | 'error'>
 
 /** What every chunk and reply of one completion repeats. */
 export interface CompletionHead {
@@ -68,8 +78,38 @@ export class ChatChunks {
 
   /** @param logprobs those of the tokens that the text came from; they may come without text */
   content(choice: number, text: string, logprobs?: readonly TokenLogprob[]): string {
+    return this.#delta(choice, `"content":${JSON.stringify(text)}`, logprobs)
+  }
+
+  /** Under the name that transformers serve and most clients know, and under OpenRouter's and vLLM's newer one. */
+  reasoning(choice: number, text: string, logprobs?: readonly TokenLogprob[]): string {
+    const json = JSON.stringify(text)
+    return this.#delta(choice, `"reasoning_content":${json},"reasoning":${json}`, logprobs)
+  }
+
+  /** The events of a part of a call: its head with empty arguments, then the arguments, as OpenAI sends them. */
+  toolCall(choice: number, { index, id, name, arguments: text }: ToolCallDelta): string {
+    const call = (fields: object): string => this.#delta(choice, `"tool_calls":[${JSON.stringify({ index, ...fields })}]`)
+    const head = id === undefined ? '' : call({ id, type: 'function', function: { name, arguments: '' } })
+    return text ? head + call({ function: { arguments: text } }) : head
+  }
+
+  /** What one delta of a choice brought; logprobs go with the first of its parts. */
+  delta({ choice, text, reasoning, toolCalls, logprobs }: GenerationDelta): string {
+    let rest = logprobs && logprobs.length > 0 ? logprobs : undefined
+    let events = ''
+    if (reasoning) {
+      events += this.reasoning(choice, reasoning, rest)
+      rest = undefined
+    }
+    if (text !== '' || rest) events += this.content(choice, text, rest)
+    for (const call of toolCalls ?? []) events += this.toolCall(choice, call)
+    return events
+  }
+
+  #delta(choice: number, fields: string, logprobs?: readonly TokenLogprob[]): string {
     const tail = logprobs ? `,"logprobs":{"content":${JSON.stringify(logprobs)}}` : ''
-    return `${this.#before}{"delta":{"content":${JSON.stringify(text)}},"index":${choice}${tail}}${this.#after}}\n\n`
+    return `${this.#before}{"delta":{${fields}},"index":${choice}${tail}}${this.#after}}\n\n`
   }
 
   /** @param usage only with the last choice of the request */
@@ -90,24 +130,58 @@ export function errorEvent(error: ApiError): string {
   return `data: ${JSON.stringify({ error: errorObject(error) })}\n\n`
 }
 
+interface WholeChoice {
+  text: string[]
+  reasoning: string[]
+  calls: WholeCall[]
+  logprobs: TokenLogprob[] | undefined
+  reason: WireFinishReason
+}
+
+interface WholeCall {
+  id: string
+  name: string
+  arguments: string
+}
+
+function message({ text, reasoning, calls }: WholeChoice): object {
+  const content = text.join('')
+  const thought = reasoning.join('')
+  const toolCalls = calls.map(({ id, name, arguments: json }) => ({ id, type: 'function', function: { name, arguments: json } }))
+  return {
+    content: content === '' && calls.length > 0 ? null : content,
+    role: 'assistant',
+    ...(calls.length > 0 ? { tool_calls: toolCalls } : {}),
+    ...(thought === '' ? {} : { reasoning_content: thought, reasoning: thought }),
+  }
+}
+
 /** Gathers the deltas of one completion into a whole reply. */
 export class ChatReply {
-  readonly #choices: { text: string[]; logprobs: TokenLogprob[] | undefined; reason: WireFinishReason }[]
+  readonly #choices: WholeChoice[]
 
   constructor(
     readonly head: CompletionHead,
     choices: number,
     logprobs: boolean,
   ) {
-    this.#choices = Array.from({ length: choices }, () => ({ text: [], logprobs: logprobs ? [] : undefined, reason: 'stop' as const }))
+    const empty = (): WholeChoice => ({ text: [], reasoning: [], calls: [], logprobs: logprobs ? [] : undefined, reason: 'stop' })
+    this.#choices = Array.from({ length: choices }, empty)
   }
 
   add(delta: GenerationDelta): void {
     const choice = this.#choices[delta.choice]
     if (!choice) return
     if (delta.text !== '') choice.text.push(delta.text)
+    if (delta.reasoning) choice.reasoning.push(delta.reasoning)
+    for (const { index, id, name, arguments: text } of delta.toolCalls ?? []) {
+      const call = (choice.calls[index] ??= { id: '', name: '', arguments: '' })
+      call.id += id ?? ''
+      call.name += name ?? ''
+      call.arguments += text ?? ''
+    }
     if (delta.logprobs) choice.logprobs?.push(...delta.logprobs)
-    if (delta.finishReason === 'length') choice.reason = 'length'
+    if (delta.finishReason === 'length' || delta.finishReason === 'tool_calls') choice.reason = delta.finishReason
   }
 
   render(usage: UsageCount): string {
@@ -116,7 +190,7 @@ export class ChatReply {
       choices: this.#choices.map((choice, index) => ({
         finish_reason: choice.reason,
         index,
-        message: { content: choice.text.join(''), role: 'assistant' },
+        message: message(choice),
         ...(choice.logprobs ? { logprobs: { content: choice.logprobs } } : {}),
       })),
       created: this.head.created,

@@ -23,6 +23,7 @@ export const messagesSchema = z
   .min(1, { error: 'must hold at least one message' })
   .max(10_000)
 
+type WireToolCall = z.infer<typeof toolCallSchema>
 type WireMessage = z.infer<typeof messageSchema>
 type WirePart = z.infer<typeof partSchema>
 
@@ -37,22 +38,35 @@ function partText(part: WirePart, param: string): string {
   throw new ApiError('invalid_request', `\`${param}\` is of type '${part.type}', but this model takes text only.`, `${param}.type`)
 }
 
+const withoutNulls = (fields: Record<string, unknown>): Record<string, unknown> =>
+  Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== null && value !== undefined))
+
 // templates read the arguments as an object; what a model once wrote badly stays the text it is
-function decodedToolCall(call: z.infer<typeof toolCallSchema>): unknown {
-  const text = call.function.arguments
-  if (typeof text !== 'string') return call
-  const decoded = parseInnerJson(text)
-  return isObject(decoded) ? { ...call, function: { ...call.function, arguments: decoded } } : call
+function decodedToolCall(call: WireToolCall): unknown {
+  const text = call.function.arguments ?? {}
+  const decoded = typeof text !== 'string' ? text : text.trim() === '' ? {} : parseInnerJson(text)
+  return { ...withoutNulls(call), function: { ...withoutNulls(call.function), arguments: isObject(decoded) ? decoded : text } }
+}
+
+// id -> function: templates that print the name of what a tool message answers do not look for it themselves
+function answeredCalls(messages: readonly WireMessage[]): ReadonlyMap<unknown, string> {
+  const names = new Map<unknown, string>()
+  for (const { tool_calls: calls } of messages) for (const call of calls ?? []) names.set(call['id'], call.function.name)
+  return names
 }
 
 /**
  * Messages as the chat template of a text model sees them: text parts joined with a space, no content as an empty text,
- * null fields left out, tool arguments as objects. Other fields (name, tool_call_id, reasoning_content, ...) travel along.
+ * null fields left out, tool arguments as objects, tool messages with the name of their function. Other fields (name, tool_call_id, reasoning_content, ...) travel along.
  */
 export function templateMessages(messages: readonly WireMessage[]): ChatMessage[] {
+  const called = answeredCalls(messages)
   return messages.map((message, m) => {
-    const result: ChatMessage = { role: message.role }
-    for (const [name, value] of Object.entries(message)) if (value !== null && value !== undefined) result[name] = value
+    const result: ChatMessage = { ...withoutNulls(message), role: message.role }
+    if (message.role === 'tool' && typeof message['tool_call_id'] === 'string') {
+      const name = called.get(message['tool_call_id'])
+      if (name !== undefined) result['name'] ??= name
+    }
     const { content } = message
     result.content = Array.isArray(content)
       ? content.map((part, p) => partText(part, `messages[${m}].content[${p}]`)).join(' ')

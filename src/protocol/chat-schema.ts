@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { reservedTemplateNames } from '../engine/template-names.js'
 import type { ChatMessage, GenerateRequest, GenerationParams } from '../engine/types.js'
 import { messagesSchema, templateMessages } from './chat-messages.js'
+import { readTools, toolChoiceSchema, toolsSchema, toolUse } from './chat-tools.js'
 import { ApiError } from './errors.js'
 import { generationFields, readGenerationConfig, refuseUnsupported, withoutNeutral } from './generation-config.js'
 import { issueError } from './issues.js'
@@ -15,6 +16,7 @@ const tokenLimit = 2 ** 31 - 1
 
 const stopString = z.string().min(1, { error: 'must not be empty' }).max(maxStopLength)
 const outputTokens = z.int().min(1).max(tokenLimit)
+const reasoningEfforts = ['none', 'minimal', 'low', 'medium', 'high', 'xhigh', 'max'] as const
 // taken and not acted upon: they do not change what is generated
 const ignored = z.unknown().optional()
 
@@ -38,14 +40,15 @@ const bodySchema = z.strictObject({
     .nullish(),
   logprobs: z.boolean().nullish(),
   top_logprobs: z.int().min(0).max(20).nullish(),
-  tools: z.array(z.looseObject({})).max(512).nullish(),
-  tool_choice: z.unknown().optional(),
+  tools: toolsSchema.nullish(),
+  tool_choice: toolChoiceSchema.nullish(),
+  parallel_tool_calls: z.boolean().nullish(),
   functions: z.array(z.unknown()).nullish(),
   function_call: z.unknown().optional(),
   response_format: z.looseObject({ type: z.string() }).nullish(),
   modalities: z.array(z.string()).nullish(),
   audio: z.unknown().optional(),
-  reasoning_effort: z.string().max(64).nullish(),
+  reasoning_effort: z.enum(reasoningEfforts).nullish(),
 
   ...generationFields,
   min_tokens: z.int().min(0).max(tokenLimit).nullish(),
@@ -60,7 +63,6 @@ const bodySchema = z.strictObject({
 
   metadata: ignored,
   moderation: ignored,
-  parallel_tool_calls: ignored,
   prediction: ignored,
   prompt_cache_key: ignored,
   prompt_cache_options: ignored,
@@ -96,15 +98,16 @@ function refuseUndone(body: ChatBody): void {
   if (body.response_format && body.response_format.type !== 'text') {
     throw unsupported('response_format', `\`response_format\` of type '${body.response_format.type.slice(0, 64)}' is not supported.`)
   }
-  const choice = body.tool_choice ?? 'auto'
-  if (choice !== 'auto' && choice !== 'none') {
-    throw unsupported('tool_choice', "`tool_choice` can be 'auto' or 'none'; a call cannot be forced.")
-  }
   if (body.functions && body.functions.length > 0) throw unsupported('functions', '`functions` is not supported. Use `tools`.')
   const call = body.function_call ?? 'auto'
   if (call !== 'auto' && call !== 'none') throw unsupported('function_call', '`function_call` is not supported. Use `tools`.')
   if (body.modalities?.some((modality) => modality !== 'text')) throw unsupported('modalities', 'This model produces text only.')
   if (body.audio !== undefined && body.audio !== null) throw unsupported('audio', 'This model produces text only.')
+}
+
+// templates know one of two switches: whether to think at all, or how much
+function effortKwargs(effort: (typeof reasoningEfforts)[number]): Record<string, unknown> {
+  return effort === 'none' ? { enable_thinking: false } : { enable_thinking: true, reasoning_effort: effort }
 }
 
 function templateKwargs(body: ChatBody): Record<string, unknown> | undefined {
@@ -115,7 +118,7 @@ function templateKwargs(body: ChatBody): Record<string, unknown> | undefined {
       throw new ApiError('invalid_request', `\`${param}\` is reserved: it cannot be set by a request.`, param)
     }
   }
-  const all = body.reasoning_effort ? { reasoning_effort: body.reasoning_effort, ...kwargs } : kwargs
+  const all = { ...(body.reasoning_effort ? effortKwargs(body.reasoning_effort) : {}), ...kwargs }
   return Object.keys(all).length > 0 ? all : undefined
 }
 
@@ -176,11 +179,13 @@ export function readChatRequest(value: Record<string, unknown>): ChatRequest {
   refuseUndone(body)
 
   // with 'none' the model is not told of the tools: the one way to be sure that it calls none
-  const tools = body.tool_choice === 'none' || !body.tools || body.tools.length === 0 ? undefined : body.tools
+  const { tools, toolChoice } = toolUse(readTools(body.tools ?? []), body.tool_choice)
   const input = present({ kind: 'chat' as const, messages: templateMessages(body.messages), tools, templateKwargs: templateKwargs(body) })
   const optional = present({
     generationConfig: isPresent(body.generation_config) ? readGenerationConfig(body.generation_config) : undefined,
     n: body.n,
+    toolChoice,
+    parallelToolCalls: body.parallel_tool_calls,
     priority: body.priority,
     cacheSalt: body.cache_salt,
   })

@@ -48,10 +48,9 @@ export class StreamedOutput implements ChatOutput {
 
   delta(delta: GenerationDelta, usage: UsageCount, last: boolean): void {
     const chunks = this.#introduce()
-    const { choice, text, finishReason } = delta
-    const logprobs = this.request.generate.params.logprobs && delta.logprobs?.length ? delta.logprobs : undefined
-    if (text !== '' || logprobs) this.#pending += chunks.content(choice, text, logprobs)
-    if (finishReason === 'stop' || finishReason === 'length') {
+    const { choice, finishReason } = delta
+    this.#pending += chunks.delta(delta)
+    if (finishReason !== undefined && finishReason !== 'abort' && finishReason !== 'error') {
       this.#pending += chunks.finish(choice, finishReason, last ? usage : undefined)
     }
     if (this.#pending === '' || this.#scheduled) return

@@ -147,6 +147,8 @@ export class DeltaOutbox {
       if (!delta.finishReason) return
       delta = { ...delta, text: '', tokens: [] }
       delete delta.logprobs
+      delete delta.reasoning
+      delete delta.toolCalls
     }
     this.#totalHeld -= entry.held.bytes
     entry.held.add(delta)

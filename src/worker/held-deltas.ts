@@ -6,7 +6,8 @@ const tokenBytes = 5
 const logprobBytes = 96
 
 function weight(delta: GenerationDelta): number {
-  let bytes = delta.text.length + tokenBytes * delta.tokens.length
+  let bytes = delta.text.length + (delta.reasoning?.length ?? 0) + tokenBytes * delta.tokens.length
+  for (const call of delta.toolCalls ?? []) bytes += (call.id?.length ?? 0) + (call.name?.length ?? 0) + (call.arguments?.length ?? 0)
   for (const logprob of delta.logprobs ?? []) bytes += logprobBytes * (1 + logprob.top_logprobs.length)
   return bytes
 }
@@ -14,6 +15,9 @@ function weight(delta: GenerationDelta): number {
 /** Adds `next` to `delta`, which belongs to the same choice and came before it. */
 function merge(delta: GenerationDelta, next: GenerationDelta): void {
   delta.text += next.text
+  if (next.reasoning !== undefined) delta.reasoning = (delta.reasoning ?? '') + next.reasoning
+  for (const call of next.toolCalls ?? []) (delta.toolCalls ??= []).push(call)
+  if (next.reasoningTokens !== undefined) delta.reasoningTokens = next.reasoningTokens
   for (const token of next.tokens) delta.tokens.push(token)
   for (const logprob of next.logprobs ?? []) (delta.logprobs ??= []).push(logprob)
   if (next.finishReason) delta.finishReason = next.finishReason
@@ -44,6 +48,7 @@ export class HeldDeltas {
     else {
       const copy = { ...delta, tokens: [...delta.tokens] }
       if (delta.logprobs) copy.logprobs = [...delta.logprobs]
+      if (delta.toolCalls) copy.toolCalls = [...delta.toolCalls]
       this.#byChoice.set(delta.choice, copy)
     }
   }

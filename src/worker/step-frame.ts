@@ -1,5 +1,5 @@
 // The deltas of one engine step as columns: one frame a step, and few objects however many sequences run.
-import type { ErrorCode, FinishReason, GenerationDelta, TokenLogprob } from '../engine/types.js'
+import type { ErrorCode, FinishReason, GenerationDelta, TokenLogprob, ToolCallDelta } from '../engine/types.js'
 import { FrameError } from './frames.js'
 
 /** A delta and the generation it belongs to. */
@@ -8,7 +8,7 @@ export interface StepRow {
   delta: GenerationDelta
 }
 
-/** Column i of each array belongs to row i; `logprobs` and `errors` name their rows, as few rows have them. */
+/** Column i of each array belongs to row i; the optional ones name their rows, as few rows have them. */
 export interface StepMessage {
   type: 'step'
   ids: number[]
@@ -21,10 +21,13 @@ export interface StepMessage {
   cachedTokens: number[]
   outputTokens: number[]
   logprobs?: [row: number, logprobs: TokenLogprob[]][]
+  /** New text, and the reasoning tokens of the choice so far; 0: unchanged. */
+  reasoning?: [row: number, text: string, tokens: number][]
+  toolCalls?: [row: number, calls: ToolCallDelta[]][]
   errors?: [row: number, code: ErrorCode, message: string][]
 }
 
-const finishReasons: readonly FinishReason[] = ['stop', 'length', 'abort', 'error']
+const finishReasons: readonly FinishReason[] = ['stop', 'length', 'abort', 'error', 'tool_calls']
 
 export function toStepMessage(rows: readonly StepRow[]): StepMessage {
   const step: StepMessage = {
@@ -48,6 +51,10 @@ export function toStepMessage(rows: readonly StepRow[]): StepMessage {
     step.cachedTokens.push(delta.cachedTokens)
     step.outputTokens.push(delta.outputTokens)
     if (delta.logprobs) (step.logprobs ??= []).push([row, delta.logprobs])
+    if (delta.reasoning !== undefined || delta.reasoningTokens !== undefined) {
+      ;(step.reasoning ??= []).push([row, delta.reasoning ?? '', delta.reasoningTokens ?? 0])
+    }
+    if (delta.toolCalls) (step.toolCalls ??= []).push([row, delta.toolCalls])
     if (delta.error) (step.errors ??= []).push([row, delta.error.code, delta.error.message])
   }
   return step
@@ -62,6 +69,12 @@ function column<T>(message: Record<string, unknown>, name: string, rows: number,
 
 const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0
 const isString = (value: unknown): value is string => typeof value === 'string'
+const isOptionalString = (value: unknown): value is string | undefined => value === undefined || typeof value === 'string'
+const isToolCall = (value: unknown): value is ToolCallDelta => {
+  if (typeof value !== 'object' || value === null) return false
+  const call = value as Record<string, unknown>
+  return isCount(call['index']) && [call['id'], call['name'], call['arguments']].every(isOptionalString)
+}
 const isTokens = (value: unknown): value is number[] => Array.isArray(value) && value.every(isCount)
 
 function sparse(message: Record<string, unknown>, name: string, rows: number): [number, ...unknown[]][] {
@@ -105,6 +118,15 @@ export function fromStepMessage(message: Record<string, unknown>): StepRow[] {
   for (const [row, logprobs] of sparse(message, 'logprobs', count)) {
     if (!Array.isArray(logprobs)) throw new FrameError("A step's 'logprobs' are malformed.")
     rows[row]!.delta.logprobs = logprobs as TokenLogprob[]
+  }
+  for (const [row, text, reasoningTokens] of sparse(message, 'reasoning', count)) {
+    if (!isString(text) || !isCount(reasoningTokens)) throw new FrameError("A step's 'reasoning' are malformed.")
+    if (reasoningTokens > 0) rows[row]!.delta.reasoningTokens = reasoningTokens
+    if (text !== '') rows[row]!.delta.reasoning = text
+  }
+  for (const [row, calls] of sparse(message, 'toolCalls', count)) {
+    if (!Array.isArray(calls) || !calls.every(isToolCall)) throw new FrameError("A step's 'toolCalls' are malformed.")
+    rows[row]!.delta.toolCalls = calls
   }
   for (const [row, code, text] of sparse(message, 'errors', count)) {
     if (!isString(code) || !isString(text)) throw new FrameError("A step's 'errors' are malformed.")

@@ -54,8 +54,14 @@ it('gives n choices, also one sequence at a time', async () => {
   for (const each of [engine, single]) {
     const texts = ['', '', '']
     const reasons = new Set<string | undefined>()
-    for await (const { choice, text, finishReason } of each.generate({ ...long, max_new_tokens: 12, n: 3, seed: 1, temperature: 1 })) {
-      texts[choice] += text
+    for await (const { choice, text, reasoning, finishReason } of each.generate({
+      ...long,
+      max_new_tokens: 12,
+      n: 3,
+      seed: 1,
+      temperature: 1,
+    })) {
+      texts[choice] += text + (reasoning ?? '')
       if (finishReason) reasons.add(finishReason)
     }
     expect(texts.every((text) => text.length > 0)).toBe(true)

@@ -25,7 +25,13 @@ describe('chunks', () => {
   const usage = new UsageCount()
   usage.add(delta({ outputTokens: 2 }))
   usage.add(delta({ choice: 1, outputTokens: 3, cachedTokens: 2 }))
-  const counted = { completion_tokens: 5, prompt_tokens: 3, total_tokens: 8, prompt_tokens_details: { cached_tokens: 2 } }
+  const counted = {
+    completion_tokens: 5,
+    prompt_tokens: 3,
+    total_tokens: 8,
+    prompt_tokens_details: { cached_tokens: 2 },
+    completion_tokens_details: { reasoning_tokens: 0 },
+  }
 
   test.each(['plain', 'with "quotes" and \\', 'line\nfeed\r\u2028', '🎉', '\u0000', 'data: [DONE]\n\n'])('content %j survives', (text) => {
     expect(parsed(new ChatChunks(head, 'none').content(1, text))).toEqual({ ...shared, choices: [{ delta: { content: text }, index: 1 }] })

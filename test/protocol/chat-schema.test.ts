@@ -94,7 +94,6 @@ describe('what a body means', () => {
       store: true,
       metadata: { a: 'b' },
       service_tier: 'auto',
-      parallel_tool_calls: false,
       prediction: {},
       verbosity: 'low',
     }
@@ -104,11 +103,47 @@ describe('what a body means', () => {
     expect(read({ num_beams: 1, guidance_scale: 1, num_return_sequences: 1, penalty_alpha: 0 })).toEqual(read())
   })
 
+  const tool = (name: string, more: object = {}) => ({ type: 'function', function: { name, ...more } })
+
   test('tools go to the template unless they must not be called', () => {
-    const tools = [{ type: 'function', function: { name: 'f' } }]
+    const tools = [tool('f')]
     expect(input({ tools })).toMatchObject({ tools })
     expect(input({ tools, tool_choice: 'none' })).not.toHaveProperty('tools')
     expect(input({ tools: [] })).not.toHaveProperty('tools')
+    expect(read({ tools, tool_choice: 'none' }).generate.toolChoice).toBe('none')
+    expect(read({ tools, parallel_tool_calls: false }).generate).toMatchObject({ toolChoice: 'auto', parallelToolCalls: false })
+    expect(read({}).generate).not.toHaveProperty('toolChoice')
+  })
+
+  test('nulls of a tool are left out', () => {
+    const full = { ...tool('f', { description: null, parameters: null, strict: null }), extra: null }
+    expect(input({ tools: [full, { function: { name: 'g' } }] })).toMatchObject({ tools: [tool('f'), tool('g')] })
+    expect(JSON.stringify(input({ tools: [full] }))).not.toContain('null')
+  })
+
+  test('a function that must be called, and a choice of tools', () => {
+    const tools = [tool('f'), tool('g')]
+    expect(read({ tools, tool_choice: 'required' }).generate.toolChoice).toBe('required')
+    expect(read({ tools, tool_choice: tool('g') }).generate).toMatchObject({ toolChoice: { name: 'g' }, input: { tools } })
+    const allowed = { type: 'allowed_tools', allowed_tools: { mode: 'required', tools: [tool('g')] } }
+    expect(read({ tools, tool_choice: allowed }).generate).toMatchObject({ toolChoice: 'required', input: { tools: [tool('g')] } })
+  })
+
+  test.each([
+    [{ tools: [tool('a b')] }, 'tools[0].function.name'],
+    [{ tools: [tool('')] }, 'tools[0].function.name'],
+    [{ tools: [tool('f'), tool('f')] }, 'tools[1].function.name'],
+    [{ tools: [{ type: 'function' }] }, 'tools[0].function'],
+    [{ tools: [{ type: 'web_search' }] }, 'tools[0].type'],
+    [{ tools: [tool('f', { parameters: 'x' })] }, 'tools[0].function.parameters'],
+    [{ tools: [tool('f', { strict: 1 })] }, 'tools[0].function.strict'],
+    [{ tools: Array.from({ length: 300 }, (_, i) => tool(`f${i}`)) }, 'tools'],
+    [{ tools: [tool('f', { description: 'x'.repeat(3_000_000) })] }, 'tools'],
+    [{ tool_choice: 'required' }, 'tool_choice'],
+    [{ tools: [tool('f')], tool_choice: tool('g') }, 'tool_choice'],
+    [{ tools: [tool('f')], tool_choice: 'any' }, 'tool_choice'],
+  ])('tools that cannot be: %#', (body, param) => {
+    expect(() => read(body)).toThrow(expect.objectContaining({ param }))
   })
 
   test('template variables', () => {
@@ -142,6 +177,18 @@ describe('messages as a template sees them', () => {
     ])
     expect(converted({ role: 'tool', content: '5', tool_call_id: 'c', tool_calls: [] })).toEqual([
       { role: 'tool', content: '5', tool_call_id: 'c' },
+    ])
+  })
+
+  test('a tool message gets the name of the function that it answers', () => {
+    const call = { id: 'c', index: null, function: { name: 'f', arguments: null, description: null } }
+    const asked = [
+      { role: 'assistant', tool_calls: [call] },
+      { role: 'tool', content: '5', tool_call_id: 'c', name: null },
+    ]
+    expect(read({ messages: asked }).generate.input.messages).toEqual([
+      { role: 'assistant', content: '', tool_calls: [{ id: 'c', function: { name: 'f', arguments: {} } }] },
+      { role: 'tool', content: '5', tool_call_id: 'c', name: 'f' },
     ])
   })
 

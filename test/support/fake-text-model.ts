@@ -1,3 +1,6 @@
+import { AnswerReader } from '../../src/engine/output/answer-reader.js'
+import type { AnswerFormat } from '../../src/engine/output/format.js'
+import { toolSchemas } from '../../src/engine/output/tools.js'
 import {
   RequestError,
   type EngineStats,
@@ -11,6 +14,8 @@ import {
 } from '../../src/engine/types.js'
 
 export interface FakeTextModelOptions {
+  /** Reads the answer as the engine does; absent: the text goes out as it is. */
+  format?: AnswerFormat
   /** What is said, a piece a token, again from the start when more is wanted (ignore_eos). */
   pieces?: readonly string[]
   /** Time between steps; 0: as fast as the event loop allows. */
@@ -27,6 +32,7 @@ interface Choice {
   index: number
   tokens: number
   done: boolean
+  reader: AnswerReader | undefined
 }
 
 interface Generation {
@@ -121,7 +127,12 @@ export class FakeTextModel implements TextModel {
     }
     if (this.#live.size >= (this.options.maxWaiting ?? 1000)) throw new RequestError('queue_full', 'Too many requests are waiting.')
     const promptTokens = Math.ceil(promptLength / 4)
-    const choices = Array.from({ length: request.n ?? 1 }, (_, index) => ({ index, tokens: 0, done: false }))
+    const choices = Array.from({ length: request.n ?? 1 }, (_, index) => ({
+      index,
+      tokens: 0,
+      done: false,
+      reader: this.#reader(request),
+    }))
     const generation: Generation = { request, promptTokens, choices, onDelta, aborted: false, paused: false, held: [] }
     this.#live.add(generation)
     this.#stats.promptTokens += promptTokens
@@ -157,6 +168,13 @@ export class FakeTextModel implements TextModel {
       }
     }
     this.#live.clear()
+  }
+
+  #reader({ input, toolChoice, parallelToolCalls }: GenerateRequest): AnswerReader | undefined {
+    if (!this.options.format || input.kind !== 'chat') return undefined
+    const maxCalls = parallelToolCalls === false ? 1 : Infinity
+    const options = { tools: toolSchemas(input.tools), readCalls: toolChoice !== 'none', maxCalls }
+    return new AnswerReader(this.options.format.parser('', options))
   }
 
   #run(): void {
@@ -214,7 +232,7 @@ export class FakeTextModel implements TextModel {
     const { params } = generation.request
     const one = { token: text, logprob: -0.5, bytes: [...Buffer.from(text)] }
     const logprob: TokenLogprob = { ...one, top_logprobs: Array.from({ length: params.top_logprobs ?? 0 }, () => one) }
-    const delta: GenerationDelta = {
+    const raw: GenerationDelta = {
       choice: choice.index,
       text,
       tokens,
@@ -225,6 +243,8 @@ export class FakeTextModel implements TextModel {
       outputTokens: choice.tokens,
       ...(error ? { error } : {}),
     }
+    const delta = choice.reader ? choice.reader.read(raw) : raw
+    if (choice.reader?.done) choice.done = true
     if (generation.paused && !error) generation.held.push(delta)
     else generation.onDelta(delta)
   }

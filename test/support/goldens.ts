@@ -115,7 +115,7 @@ export const greedy = { do_sample: false, repetition_penalty: 1 } as const
 
 /** Greedy, with control tokens in the text as transformers' goldens have them. */
 export function greedyAnswer(engine: Engine, golden: Golden, chat = false): Promise<Answer> {
-  return answer(engine, { ...promptOf(golden, chat), ...greedy, max_new_tokens: golden.max_tokens, skip_special_tokens: false })
+  return answer(engine, { ...promptOf(golden, chat), ...greedy, max_new_tokens: golden.max_tokens, skip_special_tokens: false, raw: true })
 }
 
 /** What is wrong with an answer, or undefined. */

@@ -4,7 +4,7 @@ import { type GenerateRequest, type GenerationDelta, RequestError } from '../../
 import { WorkerModel, type WorkerModelEvents } from '../../src/models/worker-model.js'
 import { FrameChannel } from '../../src/worker/frame-channel.js'
 import { defaultOutboxLimits } from '../../src/worker/delta-outbox.js'
-import { FrameWriter } from '../../src/worker/frames.js'
+import { FrameWriter, protocolVersion } from '../../src/worker/frames.js'
 import { MessageLoop, type MessageLoopOptions } from '../../src/worker/message-loop.js'
 import { type FrontMessage, parseWorkerMessage, type ReceivedWorkerMessage, toJson } from '../../src/worker/messages.js'
 import { scriptedModel } from '../support/scripted-model.mjs'
@@ -313,17 +313,17 @@ describe('the worker alone', () => {
     const { send, loop, got } = await bare(async () => {
       throw new Error('No weights.')
     })
-    send({ type: 'hello', version: 1, options: toJson({ path: 'x' }) })
+    send({ type: 'hello', version: protocolVersion, options: toJson({ path: 'x' }) })
     expect(await loop.ended).toEqual({ reason: 'load_failed', message: 'No weights.', loader: 'failed' })
     await vi.waitFor(() => expect(got.at(-1)).toEqual({ type: 'failed', message: 'No weights.', loader: 'failed' }))
     const foreign = await bare(() => Promise.reject(Object.assign(new Error('No such family.'), { code: 'unsupported' })))
-    foreign.send({ type: 'hello', version: 1, options: toJson({ path: 'x' }) })
+    foreign.send({ type: 'hello', version: protocolVersion, options: toJson({ path: 'x' }) })
     expect(await foreign.loop.ended).toEqual({ reason: 'load_failed', message: 'No such family.', loader: 'unsupported' })
   })
 
   it('sends one frame for the deltas of a turn, after the acceptance', async () => {
     const { send, got } = await bare()
-    send({ type: 'hello', version: 1, options: toJson({ path: 'x' }) })
+    send({ type: 'hello', version: protocolVersion, options: toJson({ path: 'x' }) })
     await vi.waitFor(() => expect(got.some((message) => message.type === 'ready')).toBe(true))
     send({ type: 'submit', id: 1, request: toJson(ask('early 5', { n: 4 })) })
     await vi.waitFor(() => expect(got.some((message) => message.type === 'step')).toBe(true))

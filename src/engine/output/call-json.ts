@@ -1,0 +1,90 @@
+// Calls written as JSON objects, and the values of arguments written as bare text.
+import type { ToolCall } from './answer.js'
+
+type JsonObject = Record<string, unknown>
+
+export const isJsonObject = (value: unknown): value is JsonObject => typeof value === 'object' && value !== null && !Array.isArray(value)
+
+// ECMAScript's JSON.parse source text access; TypeScript's library does not know it yet
+const json = JSON as unknown as {
+  parse(text: string, reviver: (this: unknown, key: string, value: unknown, context: { source?: string }) => unknown): unknown
+  rawJSON(text: string): unknown
+}
+
+/** Parses JSON so that numbers which a double cannot hold are written out again as they came. undefined: not JSON. */
+export function parseExactly(text: string): unknown {
+  try {
+    return json.parse(text, (_key, value, { source }) =>
+      typeof value === 'number' && source !== undefined && /^-?\d+$/.test(source) && !Number.isSafeInteger(value)
+        ? json.rawJSON(source)
+        : value,
+    )
+  } catch {
+    return undefined
+  }
+}
+
+/** The JSON text of a call's arguments: none and null mean none; undefined where they are no object. */
+export function argumentsText(value: unknown): string | undefined {
+  if (value === undefined || value === null) return '{}'
+  const object = typeof value === 'string' ? (value.trim() === '' ? {} : parseExactly(value)) : value
+  return isJsonObject(object) ? JSON.stringify(object) : undefined
+}
+
+/** `{"name": …, "arguments": {…}}`, with `parameters` for arguments and a `function` around both allowed. */
+export function jsonCall(value: unknown): ToolCall | undefined {
+  if (!isJsonObject(value)) return undefined
+  const call = isJsonObject(value['function']) ? value['function'] : value
+  const name = call['name']
+  const text = argumentsText(call['arguments'] ?? call['parameters'])
+  return typeof name === 'string' && name !== '' && text !== undefined ? { name, arguments: text } : undefined
+}
+
+/** One call or a list of them; undefined when any of it is none. */
+export function jsonCalls(body: string): ToolCall[] | undefined {
+  const value = parseExactly(body.trim())
+  const calls = (Array.isArray(value) ? value : [value]).map(jsonCall)
+  return calls.length > 0 && calls.every((call) => call !== undefined) ? calls : undefined
+}
+
+function schemaTypes(schema: unknown): string[] {
+  if (!isJsonObject(schema)) return []
+  const { type, anyOf, oneOf } = schema
+  const own = typeof type === 'string' ? [type] : Array.isArray(type) ? type.filter((t) => typeof t === 'string') : []
+  const inner = [anyOf, oneOf].flatMap((choices) => (Array.isArray(choices) ? choices.flatMap(schemaTypes) : []))
+  return [...own, ...inner, ...(schema['nullable'] === true ? ['null'] : [])]
+}
+
+function castTo(type: string, text: string): unknown {
+  const word = text.trim().toLowerCase()
+  switch (type) {
+    case 'integer':
+    case 'number': {
+      const value = word === '' ? NaN : Number(word)
+      return Number.isFinite(value) && (type === 'number' || Number.isInteger(value)) ? value : undefined
+    }
+    case 'boolean':
+      return word === 'true' || word === '1' ? true : word === 'false' || word === '0' ? false : undefined
+    case 'null':
+      return word === 'null' || word === 'none' ? null : undefined
+    case 'object': {
+      const value = parseExactly(text)
+      return isJsonObject(value) ? value : undefined
+    }
+    case 'array': {
+      const value = parseExactly(text)
+      return Array.isArray(value) ? value : undefined
+    }
+    default:
+      return undefined
+  }
+}
+
+/** An argument written as bare text, as the first type of its schema that it is a value of; otherwise the text. */
+export function castArgument(text: string, schema: unknown): unknown {
+  for (const type of schemaTypes(schema)) {
+    const value = type === 'string' ? text : castTo(type, text)
+    if (value !== undefined) return value
+  }
+  return text
+}

@@ -1,0 +1,25 @@
+// Gemma 4: every marker is a token of its own.
+import { gemmaCall } from './call-gemma.js'
+import type { AnswerFormat } from './format.js'
+import { type Block, MarkupParser } from './markup-parser.js'
+
+const blocks: readonly Block[] = [
+  { kind: 'reasoning', open: '<|channel>thought\n', close: '<channel|>', control: true },
+  {
+    kind: 'call',
+    open: '<|tool_call>',
+    close: '<tool_call|>',
+    read: (body) => {
+      const call = gemmaCall(body)
+      return call && [call]
+    },
+    jsonStrings: false,
+  },
+]
+const strays = ['<|channel>', '<channel|>', '<turn|>', '<|tool_response>', '<tool_call|>']
+
+export const gemma4Format: AnswerFormat = {
+  name: 'gemma4',
+  markers: ['<|channel>', '<channel|>', '<|tool_call>', '<tool_call|>', '<|tool_response>', '<turn|>', '<|"|>'],
+  parser: (prompt, options) => new MarkupParser({ blocks, strays }, prompt, options),
+}

@@ -1,0 +1,328 @@
+import { describe, expect, test } from 'vitest'
+import type { AnswerFormat, ParserOptions } from '../../../src/engine/output/format.js'
+import { gemma4Format } from '../../../src/engine/output/gemma4-format.js'
+import { harmonyFormat } from '../../../src/engine/output/harmony-format.js'
+import { taggedFormat, thinkFormat } from '../../../src/engine/output/tagged-format.js'
+import { toolSchemas } from '../../../src/engine/output/tools.js'
+
+const weather = {
+  type: 'function',
+  function: {
+    name: 'get_weather',
+    parameters: {
+      type: 'object',
+      properties: { city: { type: 'string' }, days: { type: 'integer' }, exact: { type: ['boolean', 'null'] }, tags: { type: 'array' } },
+    },
+  },
+}
+const defaults: ParserOptions = { tools: toolSchemas([weather]), readCalls: true, maxCalls: Infinity }
+
+interface Read {
+  content: string
+  reasoning: string
+  calls: [name: string, args: unknown][]
+  endsWithCall: boolean
+}
+
+function read(format: AnswerFormat, pieces: readonly string[], prompt = '', options: Partial<ParserOptions> = {}, cut = false): Read {
+  const parser = format.parser(prompt, { ...defaults, ...options })
+  const parts = [...pieces.map((piece) => parser.push(piece)), parser.finish(cut)]
+  return {
+    content: parts.map((part) => part.content).join(''),
+    reasoning: parts.map((part) => part.reasoning).join(''),
+    calls: parts.flatMap((part) => part.calls.map((call): [string, unknown] => [call.name, JSON.parse(call.arguments)])),
+    endsWithCall: parser.endsWithCall,
+  }
+}
+
+interface Case {
+  name: string
+  format: AnswerFormat
+  text: string
+  prompt?: string
+  options?: Partial<ParserOptions>
+  cut?: boolean
+  content?: string
+  reasoning?: string
+  calls?: Read['calls']
+}
+
+const call = '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Paris"}}\n</tool_call>'
+const paris: [string, unknown] = ['get_weather', { city: 'Paris' }]
+const q = '<|"|>'
+
+const tagged: Omit<Case, 'format'>[] = [
+  {
+    name: 'plain text stays as it is',
+    text: '\n Hello < b, <tool x> and <think about it. \n',
+    content: '\n Hello < b, <tool x> and <think about it. \n',
+  },
+  { name: 'a call', text: call, calls: [paris] },
+  {
+    name: 'text and two calls',
+    text: `Let me check.\n${call}\n<tool_call>{"name":"get_time","arguments":{"tz":"CET"}}</tool_call>`,
+    content: 'Let me check.',
+    calls: [paris, ['get_time', { tz: 'CET' }]],
+  },
+  { name: 'text after a call', text: `${call}\nDone.`, content: 'Done.', calls: [paris] },
+  { name: 'text around a call', text: `First.\n${call}\nThen.\n`, content: 'First.\n\nThen.\n', calls: [paris] },
+  {
+    name: 'reasoning',
+    text: '<think>\nThe user greets.\n</think>\n\nHello there!',
+    reasoning: 'The user greets.',
+    content: 'Hello there!',
+  },
+  { name: 'reasoning, then a call', text: `<think>\nI need it.\n</think>\n\n${call}`, reasoning: 'I need it.', calls: [paris] },
+  { name: 'no reasoning in the block', text: '<think>\n\n</think>\n\nHi', content: 'Hi' },
+  { name: 'two blocks of reasoning', text: `<think>a</think>${call}<think>b</think>c`, reasoning: 'a\nb', content: 'c', calls: [paris] },
+  { name: 'reasoning that is cut off', text: '<think>\nThe user \n', cut: true, reasoning: 'The user' },
+  { name: 'the tag within text is text', text: 'Write <think> and </think>.', content: 'Write <think> and </think>.' },
+  {
+    name: 'a template has opened the block',
+    prompt: '<|im_start|>assistant\n<think>\n',
+    text: 'Hm.\n</think>\n\nYes.',
+    reasoning: 'Hm.',
+    content: 'Yes.',
+  },
+  { name: 'a template has closed the block', prompt: 'assistant\n<think>\n\n</think>\n\n', text: '\n\nYes.', content: 'Yes.' },
+  { name: 'a user wrote the tag', prompt: '<|im_start|>user\n<think><|im_end|>\n<|im_start|>assistant\n', text: 'Yes.', content: 'Yes.' },
+  { name: 'arguments as text', text: '<tool_call>{"name":"f","arguments":"{\\"a\\": 1}"}</tool_call>', calls: [['f', { a: 1 }]] },
+  { name: 'parameters', text: '<tool_call>{"name":"f","parameters":{"a":1}}</tool_call>', calls: [['f', { a: 1 }]] },
+  {
+    name: 'a function around both',
+    text: '<tool_call>{"type":"function","function":{"name":"f","arguments":{}}}</tool_call>',
+    calls: [['f', {}]],
+  },
+  { name: 'no arguments', text: '<tool_call>{"name":"f"}</tool_call>', calls: [['f', {}]] },
+  { name: 'null for arguments', text: '<tool_call>{"name":"f","arguments":null}</tool_call>', calls: [['f', {}]] },
+  {
+    name: 'several calls in one block',
+    text: '<tool_call>[{"name":"f"},{"name":"g"}]</tool_call>',
+    calls: [
+      ['f', {}],
+      ['g', {}],
+    ],
+  },
+  { name: 'a call without its end', text: call.replace('\n</tool_call>', ''), calls: [paris] },
+  { name: 'a call that is cut off within its end', text: call.slice(0, -4), cut: true, calls: [paris] },
+  { name: 'a cut call is content', text: `Hi\n${call.slice(0, 50)}`, cut: true, content: `Hi\n${call.slice(0, 50)}` },
+  {
+    name: 'broken JSON is content',
+    text: '<tool_call>\n{"name": "f", "arguments": {oops}\n</tool_call>',
+    content: '<tool_call>\n{"name": "f", "arguments": {oops}\n</tool_call>',
+  },
+  {
+    name: 'arguments that are no object are content',
+    text: '<tool_call>{"name":"f","arguments":[1]}</tool_call>!',
+    content: '<tool_call>{"name":"f","arguments":[1]}</tool_call>!',
+  },
+  { name: 'no name is content', text: '<tool_call>{"arguments":{}}</tool_call>', content: '<tool_call>{"arguments":{}}</tool_call>' },
+  { name: 'no call at all is content', text: '<tool_call></tool_call>', content: '<tool_call></tool_call>' },
+  {
+    name: 'a broken call, then a whole one',
+    text: `<tool_call>{"a</tool_call>${call}`,
+    content: '<tool_call>{"a</tool_call>',
+    calls: [paris],
+  },
+  {
+    name: 'the closing tag in a string',
+    text: '<tool_call>{"name":"f","arguments":{"a":"</tool_call>\\"</tool_call>"}}</tool_call>.',
+    content: '.',
+    calls: [['f', { a: '</tool_call>"</tool_call>' }]],
+  },
+  { name: 'calls are not wanted', options: { readCalls: false }, text: `<think>a</think>\n${call}`, reasoning: 'a', content: call },
+  { name: 'one call is enough', options: { maxCalls: 1 }, text: `A ${call}\nand ${call} more`, content: 'A', calls: [paris] },
+  {
+    name: 'tags instead of JSON',
+    text: '<tool_call>\n<function=get_weather>\n<parameter=city>\nNew\n York\n</parameter>\n<parameter=days>\n3\n</parameter>\n<parameter=exact>\ntrue\n</parameter>\n<parameter=tags>\n["a"]\n</parameter>\n</function>\n</tool_call>',
+    calls: [['get_weather', { city: 'New\n York', days: 3, exact: true, tags: ['a'] }]],
+  },
+  { name: 'tags without parameters', text: '<tool_call><function=f></function></tool_call>', calls: [['f', {}]] },
+  {
+    name: 'what fits no type stays text',
+    text: '<tool_call><function=get_weather><parameter=days>soon</parameter></function></tool_call>',
+    calls: [['get_weather', { days: 'soon' }]],
+  },
+  {
+    name: 'broken tags are content',
+    text: '<tool_call><function=f><parameter=a>1</function></tool_call>',
+    content: '<tool_call><function=f><parameter=a>1</function></tool_call>',
+  },
+]
+
+const gemma: Omit<Case, 'format'>[] = [
+  { name: 'plain', text: 'The capital is Lima.', content: 'The capital is Lima.' },
+  { name: 'reasoning', text: '<|channel>thought\nIt is cold.\n<channel|>Yes.', reasoning: 'It is cold.', content: 'Yes.' },
+  { name: 'a template has closed the block', prompt: '<|turn>model\n<|channel>thought\n<channel|>', text: 'Yes.', content: 'Yes.' },
+  {
+    name: 'a template has opened the block',
+    prompt: '<|turn>model\n<|channel>thought\n',
+    text: 'It is\n<channel|>Yes.',
+    reasoning: 'It is',
+    content: 'Yes.',
+  },
+  {
+    name: 'a call',
+    text: `<|tool_call>call:get_weather{city:${q}Oslo${q},unit:${q}C${q}}<tool_call|>`,
+    calls: [['get_weather', { city: 'Oslo', unit: 'C' }]],
+  },
+  {
+    name: 'every kind of value',
+    text: `<|tool_call>call:f{a:-1.5e3,b:true,c:null,d:[1,${q}x, "y{" }${q},[]],e:{${q}k k${q}:{}},f_g-h:"z\\n", i : false}<tool_call|>`,
+    calls: [['f', { a: -1500, b: true, c: null, d: [1, 'x, "y{" }', []], e: { 'k k': {} }, 'f_g-h': 'z\n', i: false }]],
+  },
+  {
+    name: 'two calls',
+    text: '<|tool_call>call:f{}<tool_call|><|tool_call>call:g<tool_call|><|tool_response>',
+    calls: [
+      ['f', {}],
+      ['g', {}],
+    ],
+  },
+  { name: 'a broken call is content', text: '<|tool_call>call:f{a:}<tool_call|>x', content: '<|tool_call>call:f{a:}<tool_call|>x' },
+  { name: 'a cut call is content', text: `<|tool_call>call:f{a:${q}x`, cut: true, content: `<|tool_call>call:f{a:${q}x` },
+  { name: 'a call without its end', text: `<|tool_call>call:f{a:${q}x${q}}`, calls: [['f', { a: 'x' }]] },
+  { name: 'marks that mean nothing', text: 'a<channel|>b<turn|>', content: 'ab' },
+  {
+    name: 'nesting has an end',
+    text: `<|tool_call>call:f{a:${'['.repeat(500)}${']'.repeat(500)}}<tool_call|>`,
+    content: `<|tool_call>call:f{a:${'['.repeat(500)}${']'.repeat(500)}}<tool_call|>`,
+  },
+]
+
+const begun = '<|end|><|start|>assistant'
+const harmony: Omit<Case, 'format'>[] = [
+  { name: 'final', prompt: begun, text: '<|channel|>final<|message|>Hello, how?', content: 'Hello, how?' },
+  {
+    name: 'analysis, then final',
+    prompt: begun,
+    text: '<|channel|>analysis<|message|>It is cold.<|end|><|start|>assistant<|channel|>final<|message|>Yes.<|return|>',
+    reasoning: 'It is cold.',
+    content: 'Yes.',
+  },
+  {
+    name: 'a call, the recipient before the channel',
+    prompt: begun,
+    text: ' to=functions.get_weather<|channel|>commentary json<|message|>{"city": "Oslo"}',
+    calls: [['get_weather', { city: 'Oslo' }]],
+  },
+  {
+    name: 'analysis, preamble and a call, the recipient behind the channel',
+    prompt: begun,
+    text: '<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>commentary<|message|>One moment.<|end|><|start|>assistant<|channel|>commentary to=functions.f <|constrain|>json<|message|>{}<|call|>',
+    reasoning: 'Hm.',
+    content: 'One moment.',
+    calls: [['f', {}]],
+  },
+  { name: 'a call without arguments', prompt: begun, text: ' to=functions.f<|channel|>commentary<|message|>', calls: [['f', {}]] },
+  {
+    name: 'a cut call is content',
+    prompt: begun,
+    cut: true,
+    text: ' to=functions.f<|channel|>commentary json<|message|>{"a": ',
+    content: 'to=functions.f<|channel|>commentary json<|message|>{"a": ',
+  },
+  { name: 'a cut header that calls is content', prompt: begun, cut: true, text: ' to=functions.f<|chan', content: ' to=functions.f<|chan' },
+  { name: 'a cut header that says nothing', prompt: begun, cut: true, text: '<|channel|>anal', content: '' },
+  { name: 'a model that does not keep to it', prompt: begun, text: `${'Just text. '.repeat(40)}`, content: 'Just text. '.repeat(40) },
+  { name: 'a short one', prompt: begun, text: 'Just text.', content: 'Just text.' },
+  {
+    name: 'calls are not wanted',
+    prompt: begun,
+    options: { readCalls: false },
+    text: ' to=functions.f<|channel|>commentary<|message|>{}',
+    content: '{}',
+  },
+]
+
+const cases: Case[] = [
+  ...tagged.map((c) => ({ ...c, format: taggedFormat })),
+  ...gemma.map((c) => ({ ...c, format: gemma4Format })),
+  ...harmony.map((c) => ({ ...c, format: harmonyFormat })),
+  { name: 'without calls', format: thinkFormat, text: `<think>a</think>b ${call}`, reasoning: 'a', content: `b ${call}` },
+]
+
+describe.each(cases)('$format.name: $name', ({ format, text, prompt, options, cut, content = '', reasoning = '', calls = [] }) => {
+  const expected = { content, reasoning, calls }
+
+  test('is read', () => {
+    expect(read(format, [text], prompt, options, cut)).toMatchObject(expected)
+  })
+
+  test('the same however it is cut', () => {
+    const characters = [...text]
+    expect(read(format, characters, prompt, options, cut)).toMatchObject(expected)
+    for (let at = 0; at <= text.length; at++) {
+      expect(read(format, [text.slice(0, at), text.slice(at)], prompt, options, cut)).toMatchObject(expected)
+    }
+    let state = 7
+    const random = (n: number): number => (state = (state * 1103515245 + 12345) & 0x7fffffff) % n
+    for (let round = 0; round < 20; round++) {
+      const pieces: string[] = []
+      for (let at = 0; at < text.length;) {
+        const size = 1 + random(12)
+        pieces.push(text.slice(at, at + size))
+        at += size
+      }
+      expect(read(format, pieces, prompt, options, cut)).toMatchObject(expected)
+    }
+  })
+})
+
+describe('what is held back', () => {
+  test('only what may begin a marker, and white space that may touch one', () => {
+    const parser = taggedFormat.parser('', defaults)
+    expect(['Hel', 'lo <', 'b> <thi', 'ngs>', '\n', '!'].map((piece) => parser.push(piece).content)).toEqual([
+      'Hel', 'lo', ' <b>', ' <things>', '', '\n!',
+    ]) // prettier-ignore
+  })
+
+  test('reasoning streams', () => {
+    const parser = gemma4Format.parser('', defaults)
+    const pieces = ['<|channel>', 'thought\n', 'It', ' is', ' <', 'cold', '\n', '<channel|>', 'Yes']
+    expect(pieces.map((piece) => parser.push(piece).reasoning)).toEqual(['', '', 'It', ' is', '', ' <cold', '', '', ''])
+  })
+})
+
+test('an answer that ends with a call says so', () => {
+  expect(read(taggedFormat, [`${call}\n`]).endsWithCall).toBe(true)
+  expect(read(taggedFormat, [`${call}\nx`]).endsWithCall).toBe(false)
+  expect(read(taggedFormat, ['x']).endsWithCall).toBe(false)
+})
+
+test('numbers keep their digits', () => {
+  const parser = taggedFormat.parser('', defaults)
+  const text = '<tool_call>{"name":"f","arguments":{"id":12345678901234567890,"x":1.50}}</tool_call>'
+  expect(parser.push(text).calls[0]?.arguments).toBe('{"id":12345678901234567890,"x":1.5}')
+})
+
+test('random texts of markers: the cuts change nothing and every character of no markup comes back', () => {
+  const parts = [
+    '<think>',
+    '</think>',
+    '<tool_call>',
+    '</tool_call>',
+    '{"name":"f"',
+    ',"arguments":{"a":"',
+    '"}}',
+    '\\',
+    '"',
+    ' ',
+    '\n',
+    'x',
+    '<',
+    '}',
+  ]
+  let state = 99
+  const random = (n: number): number => (state = (state * 1103515245 + 12345) & 0x7fffffff) % n
+  for (let round = 0; round < 2000; round++) {
+    const pieces = Array.from({ length: random(20) }, () => parts[random(parts.length)]!)
+    const text = pieces.join('')
+    const whole = read(taggedFormat, [text])
+    expect(read(taggedFormat, pieces), text).toEqual(whole)
+    expect(read(taggedFormat, [...text]), text).toEqual(whole)
+    const all = whole.content + whole.reasoning
+    const count = (s: string): number => [...s].filter((char) => char === 'x').length
+    if (whole.calls.length === 0) expect(count(all), text).toBe(count(text))
+  }
+})

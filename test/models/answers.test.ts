@@ -1,0 +1,94 @@
+// What the taught answers of the fixtures mean: content, reasoning and calls, through the real template, tokenizer and engine.
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { describe, expect, test, vi } from 'vitest'
+import { Engine, type GenerateOptions } from '../../src/index.js'
+import { type Golden, greedy, modelPath, readGoldens } from '../support/goldens.js'
+
+interface Meaning {
+  content: string
+  reasoning: string
+  calls: [name: string | undefined, args: unknown][]
+  finishReason: string | undefined
+  tokens: number[]
+  reasoningTokens: number
+}
+
+async function meaningOf(engine: Engine, golden: Golden, more: Partial<GenerateOptions> = {}): Promise<Meaning> {
+  const meaning: Meaning = { content: '', reasoning: '', calls: [], finishReason: undefined, tokens: [], reasoningTokens: 0 }
+  for await (const delta of engine.generate({
+    messages: golden.messages!,
+    ...(golden.tools && { tools: golden.tools }),
+    ...(golden.kwargs && { chatTemplateKwargs: golden.kwargs }),
+    ...greedy,
+    max_new_tokens: golden.max_tokens,
+    ...more,
+  })) {
+    meaning.content += delta.text
+    meaning.reasoning += delta.reasoning ?? ''
+    for (const call of delta.toolCalls ?? []) meaning.calls.push([call.name, JSON.parse(call.arguments ?? '')])
+    meaning.finishReason = delta.finishReason ?? meaning.finishReason
+    meaning.tokens.push(...delta.tokens)
+    meaning.reasoningTokens = delta.reasoningTokens ?? meaning.reasoningTokens
+  }
+  return meaning
+}
+
+const weather = { content: '', reasoning: '', calls: [['get_weather', { city: 'Oslo', unit: 'C' }]], finishReason: 'tool_calls' }
+const taught: Record<string, Record<string, Partial<Meaning>>> = {
+  qwen2: {
+    hello: { content: 'Hello, how are you today?', reasoning: '', calls: [], finishReason: 'stop' },
+    tool_call: weather as Partial<Meaning>,
+  },
+  qwen3: {
+    hello: { content: 'Hello, how are you today?', reasoning: '', calls: [], finishReason: 'stop' },
+    thinking: { content: 'It is cold.', reasoning: 'The user asks about the river. It is cold.', calls: [], finishReason: 'stop' },
+    tool_call: weather as Partial<Meaning>,
+  },
+  'gpt-oss': {
+    hello: { content: 'Hello, how are you today?', reasoning: '', calls: [], finishReason: 'stop' },
+    tool_call: weather as Partial<Meaning>,
+  },
+}
+
+/** The checkpoint with a template that looks at no clock. */
+function onThatDay(name: string): { path: string; [Symbol.dispose]: () => void } {
+  const path = join(mkdtempSync(join(tmpdir(), 'tfserve-')), name)
+  cpSync(modelPath(name), path, { recursive: true })
+  if (name === 'gpt-oss') {
+    const file = join(path, 'chat_template.jinja')
+    writeFileSync(file, readFileSync(file, 'utf8').replace('strftime_now("%Y-%m-%d")', '"2024-07-26"'))
+  }
+  return { path, [Symbol.dispose]: () => rmSync(join(path, '..'), { recursive: true }) }
+}
+
+describe.each(Object.entries(taught))('%s', (name, answers) => {
+  const goldens = readGoldens(name).goldens.filter(({ name: title }) => title !== undefined && title in answers)
+
+  test('means what it was taught to', async () => {
+    using checkpoint = onThatDay(name)
+    await using engine = await Engine.load({ path: checkpoint.path, dtype: 'float32', threads: 1, logLevel: 'error' })
+    expect(goldens).toHaveLength(Object.keys(answers).length)
+    for (const golden of goldens) {
+      const meaning = await meaningOf(engine, golden)
+      expect(meaning, golden.name).toMatchObject(answers[golden.name!]!)
+      expect(meaning.tokens).toEqual(golden.output_ids)
+      expect(meaning.reasoningTokens > 0, golden.name).toBe(meaning.reasoning !== '')
+      expect(meaning.reasoningTokens).toBeLessThan(meaning.tokens.length)
+      // special tokens shown or not: the markup is read all the same
+      expect(await meaningOf(engine, golden, { skip_special_tokens: false })).toMatchObject(answers[golden.name!]!)
+    }
+  })
+
+  test('with calls unwanted, and with one call wanted', async () => {
+    using checkpoint = onThatDay(name)
+    await using engine = await Engine.load({ path: checkpoint.path, dtype: 'float32', threads: 1, logLevel: 'error' })
+    const golden = goldens.find((candidate) => candidate.tools)!
+    expect((await meaningOf(engine, golden, { toolChoice: 'none' })).calls).toEqual([])
+    const single = await meaningOf(engine, golden, { parallelToolCalls: false, n: 2 })
+    expect(single).toMatchObject({ finishReason: 'tool_calls', calls: [...weather.calls, ...weather.calls] })
+    await vi.waitFor(async () => expect((await engine.stats()).running).toBe(0))
+    expect(await meaningOf(engine, golden, { raw: true })).toMatchObject({ content: golden.text_skip_special, calls: [], reasoning: '' })
+  })
+})
