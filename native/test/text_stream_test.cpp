@@ -167,6 +167,14 @@ TEST(special_tokens_and_unknown_ids) {
     CHECK_EQ(run(TextStream(table, {}, true), {}).text, "");
 }
 
+TEST(special_tokens_that_are_shown_all_the_same) {
+    const Table table = TokenTable::from_pieces({"<s>", "a", "<t>", "<u>"}, {true, false, true, true}, false);
+    CHECK_EQ(run(TextStream(table, {}, true, {2, 3}), {0, 1, 2, 0, 3, 1}).text, "a<t><u>a");
+    CHECK_EQ(run(TextStream(table, {"<t>"}, true, {2}), {0, 1, 2}).text, "a");
+    CHECK_EQ(run(TextStream(table, {}, false, {2}), {0, 1, 2}).text, "<s>a<t>");
+    CHECK_EQ(run(TextStream(table, {}, true, {-1, 99}), {0, 99, 1}).text, "a");
+}
+
 TEST(runs_of_byte_tokens) {
     const Table table = TokenTable::from_pieces({"\xE5", "\x8F", "\xAB", "\n", "a", "<s>", " "}, {false, false, false, false, false, true},
                                                 false, {true, true, true, true, false, false, true});

@@ -289,6 +289,8 @@ export class LoadedModel implements TextModel, AsyncDisposable {
     }
     const n = request.n ?? 1
     const readers = this.#readers(request, rendered.chat)
+    const forced = request.toolChoice !== undefined && request.toolChoice !== 'auto' && request.toolChoice !== 'none'
+    if (forced) throw new RequestError('unsupported_parameter', 'A call cannot be forced on this model.', 'tool_choice')
     const sampling = resolveSampling(request.params, request.generationConfig, {
       defaults: this.#text.generationDefaults,
       eosTokenIds: this.#text.eosTokenIds,
