@@ -17,13 +17,11 @@ std::vector<std::string> valid_stops(std::vector<std::string> stop) {
 
 TextStream::TextStream(std::shared_ptr<const TokenTable> table, std::vector<std::string> stop, bool skip_special_tokens,
                        std::vector<TokenId> shown)
-    : table_(std::move(table)),
-      skip_special_tokens_(skip_special_tokens),
-      shown_(std::move(shown)),
-      stop_(valid_stops(std::move(stop))) {}
+    : table_(std::move(table)), skip_special_tokens_(skip_special_tokens), shown_(std::move(shown)), stop_(valid_stops(std::move(stop))) {}
 
 bool TextStream::left_out(TokenId token) const {
-    return !table_->is_known(token) || (skip_special_tokens_ && table_->is_special(token) && std::ranges::find(shown_, token) == shown_.end());
+    return !table_->is_known(token) ||
+           (skip_special_tokens_ && table_->is_special(token) && std::ranges::find(shown_, token) == shown_.end());
 }
 
 void TextStream::decode_byte(std::string_view byte, std::string& text) {
