@@ -97,6 +97,35 @@ export const flags = {
   port: { value: 'N', convert: integer(0, 65535), section: 'Serving', help: 'Port; 0 takes a free one. Default: 8000.' },
   'enable-cors': { section: 'Serving', help: 'Let pages of any origin call the server.' },
   'body-limit': { value: 'SIZE', convert: bytes, section: 'Serving', help: 'Largest request body. Default: 16MiB.' },
+  'api-key': {
+    value: 'KEY',
+    multiple: true,
+    section: 'Serving',
+    help: 'A key that every request must bring, but for /health. Repeatable; also TFSERVE_API_KEY (several with commas).',
+  },
+  'api-key-file': {
+    value: 'FILE',
+    section: 'Serving',
+    help: 'A file of API keys, one a line. Other users of this machine see flags, not files.',
+  },
+  'response-store': {
+    value: 'FILE',
+    section: 'Serving',
+    help: 'Keep responses and conversations in this SQLite file. Default: in memory, gone with the server.',
+  },
+  'response-store-size': { value: 'SIZE', convert: bytes, section: 'Serving', help: 'Bound on what is kept of them. Default: 256MiB.' },
+  'response-store-count': {
+    value: 'N',
+    convert: integer(1, maxInt),
+    section: 'Serving',
+    help: 'Responses and conversations kept at most. Default: 10000.',
+  },
+  'response-store-age': {
+    value: 'SECONDS',
+    convert: integer(1, maxInt),
+    section: 'Serving',
+    help: 'How long they are kept after their last change. Default: 30 days.',
+  },
   'drain-timeout': {
     value: 'SECONDS',
     convert: decimal(0, 86400),

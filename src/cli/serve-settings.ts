@@ -2,7 +2,9 @@
 import type { EngineOptions, LogLevel } from '../engine/types.js'
 import type { Environment } from '../models/hub-cache.js'
 import type { RegistryOptions } from '../models/registry.js'
+import type { StoreLimits } from '../server/responses/database.js'
 import type { ServerOptions } from '../server/server.js'
+import { apiKeys } from './api-keys.js'
 import { type ServeArguments, UsageError } from './options.js'
 
 type Values = ServeArguments['values']
@@ -63,8 +65,17 @@ const milliseconds = (seconds: unknown): number | undefined => (seconds === unde
 /** `--stall-timeout` in milliseconds. */
 export const stallTimeoutMs = (values: Values): number => milliseconds(values['stall-timeout']) ?? 60_000
 
-export function serverOptions(values: Values): Omit<ServerOptions, 'models' | 'log'> {
+/** What the HTTP server takes of them. Throws a UsageError. */
+export async function serverOptions(values: Values): Promise<Omit<ServerOptions, 'models' | 'log'>> {
+  const limits = given({
+    bytes: values['response-store-size'] as number | undefined,
+    count: values['response-store-count'] as number | undefined,
+    age: values['response-store-age'] as number | undefined,
+  }) as Partial<StoreLimits>
+  const path = values['response-store'] as string | undefined
   return {
+    apiKeys: await apiKeys((values['api-key'] as string[] | undefined) ?? [], values['api-key-file'] as string | undefined),
+    responseStore: { limits, ...(path !== undefined && { path }) },
     host: (values.host as string | undefined) ?? 'localhost',
     port: (values.port as number | undefined) ?? 8000,
     enableCors: values['enable-cors'] === true,

@@ -6,6 +6,8 @@ import type { Environment } from '../models/hub-cache.js'
 import { ModelRegistry } from '../models/registry.js'
 import { ModelNotCachedError, ModelNotFoundError, type ResolvedModel, resolveModel } from '../models/resolve.js'
 import { SupervisedModel } from '../models/supervisor.js'
+import { isLoopback } from '../server/cors.js'
+import { StoreOpenError } from '../server/responses/store.js'
 import { type RunningServer, startServer } from '../server/server.js'
 import type { ServedModelName } from '../server/served-model.js'
 import { ListenError } from '../server/transport/types.js'
@@ -91,6 +93,10 @@ export async function serve({ model: typed, serve: onDemand, values, notes }: Se
   }
   const engine = engineOptions(values, logLevel)
   const env = environment(values)
+  const options = await serverOptions(values)
+  if (options.apiKeys?.length === 0 && !isLoopback(options.host ?? 'localhost')) {
+    notes.push(`Whoever can reach ${options.host} can use this server: give it --api-key, or let it listen on localhost only.`)
+  }
   for (const note of notes) log.write('warning', note)
   const found = await findModel(typed, env, log)
   if (typeof found === 'number') return found
@@ -108,9 +114,9 @@ export async function serve({ model: typed, serve: onDemand, values, notes }: Se
   const ended = endSignal()
   let server: RunningServer
   try {
-    server = await startServer({ ...serverOptions(values), models: registry, log: log.write })
+    server = await startServer({ ...options, models: registry, log: log.write })
   } catch (error) {
-    if (!(error instanceof ListenError)) throw error
+    if (!(error instanceof ListenError || error instanceof StoreOpenError)) throw error
     log.write('error', error.message)
     return 1
   }

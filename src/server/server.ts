@@ -74,10 +74,11 @@ function urlOf(host: string, port: number): string {
   return `http://${host.includes(':') ? `[${host}]` : host}:${port}`
 }
 
-/** Starts to answer HTTP; rejects with a ListenError when the port is taken. */
+/** Starts to answer HTTP; rejects with a ListenError when the port is taken, a StoreOpenError when responses cannot be kept. */
 export async function startServer(serverOptions: ServerOptions): Promise<RunningServer> {
   const options = resolved(serverOptions)
   const context = createContext(options, serverOptions.apiKeys ?? [])
+  await context.responses.open()
   const transport = await openTransport(
     options.transport,
     {

@@ -32,6 +32,11 @@ export class ResponseService {
     this.#log = log
   }
 
+  /** Rejects with a StoreOpenError. */
+  open(): Promise<void> {
+    return this.store.open()
+  }
+
   /** Everything that was said before the request, and its own input with references resolved. Rejects with an ApiError. */
   async history(owner: string, request: ResponsesRequest): Promise<{ before: Item[]; input: Item[] }> {
     const { previousResponseId: previous, conversationId: conversation } = request

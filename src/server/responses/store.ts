@@ -17,6 +17,11 @@ function threadFile(): URL {
   return existsSync(fileURLToPath(beside)) ? beside : new URL('../../../dist/server/responses/store-thread.js', import.meta.url)
 }
 
+/** The file of the store cannot be used; the message is for whoever starts the server. */
+export class StoreOpenError extends Error {
+  override readonly name = 'StoreOpenError'
+}
+
 interface Waiter {
   resolve(value: unknown): void
   reject(error: unknown): void
@@ -31,6 +36,7 @@ const param = { response: 'previous_response_id', conversation: 'conversation', 
 export class ResponseStore {
   readonly #waiting = new Map<number, Waiter>()
   #thread: Worker | undefined
+  #fault: string | undefined
   #lastId = 0
   #closed = false
 
@@ -41,9 +47,14 @@ export class ResponseStore {
     private readonly log: (level: 'error', message: string) => void,
   ) {}
 
-  /** Opens the database now. Rejects with a sentence for whoever starts the server. */
+  /** Opens a database of a file now. Rejects with a StoreOpenError. */
   async open(): Promise<void> {
-    await this.call('expire')
+    if (this.path === '') return
+    try {
+      await this.call('expire')
+    } catch {
+      throw new StoreOpenError(`The store of responses cannot be opened: ${this.path} (${this.#fault ?? 'no database'}).`)
+    }
   }
 
   /** Rejects with an ApiError `not_stored` where the id names nothing of the owner's, and `server_busy` or `internal_error`. */
@@ -91,7 +102,10 @@ export class ResponseStore {
       this.log('error', `the store of responses failed: ${answer.fault}`)
       waiter?.reject(new ApiError('internal_error'))
     })
-    thread.on('error', (error) => this.log('error', `the store of responses ended: ${error.message}`))
+    thread.on('error', (error) => {
+      this.#fault = error.message
+      this.log('error', `the store of responses ended: ${error.message}`)
+    })
     thread.on('exit', () => {
       this.#thread = undefined
       for (const waiter of this.#waiting.values()) waiter.reject(new ApiError('internal_error'))
