@@ -81,6 +81,8 @@ export class ResponseStore {
     const id = ++this.#lastId
     return new Promise((resolve, reject) => {
       this.#waiting.set(id, { resolve, reject })
+      // the thread keeps this process alive only while somebody waits for it
+      thread.ref()
       const call: StoreCall = { id, method, args }
       thread.postMessage(call)
     })
@@ -94,6 +96,7 @@ export class ResponseStore {
     thread.on('message', (answer: StoreAnswer) => {
       const waiter = this.#waiting.get(answer.id)
       this.#waiting.delete(answer.id)
+      if (this.#waiting.size === 0) thread.unref()
       if ('value' in answer) return waiter?.resolve(answer.value)
       if ('missing' in answer) {
         const { kind, id } = answer.missing
