@@ -105,7 +105,7 @@ SamplingParams to_sampling(const Napi::Object& from) {
         params.bad_words_ids.push_back(std::move(word));
     });
     params.seed = seed_of(from);
-    params.max_new_tokens = int32(from, "maxNewTokens", 1);
+    params.max_new_tokens = int32(from, "maxNewTokens");
     params.min_new_tokens = int32(from, "minNewTokens");
     params.eos_token_ids = token_ids(from, "eosTokenIds");
     params.ignore_eos = boolean(from, "ignoreEos");
@@ -116,7 +116,8 @@ SamplingParams to_sampling(const Napi::Object& from) {
     params.skip_special_tokens = boolean(from, "skipSpecialTokens");
     params.shown_special_tokens = token_ids(from, "shownSpecialTokens");
     params.want_logprobs = boolean(from, "wantLogprobs");
-    params.top_logprobs = int32(from, "topLogprobs");
+    params.top_logprobs = int32(from, "topLogprobs", 0, kMaxTopLogprobs);
+    params.prompt_logprobs = int32(from, "promptLogprobs", -1, kMaxTopLogprobs);
     return params;
 }
 
@@ -151,16 +152,31 @@ Napi::Object logprob_entry(Napi::Env env, TokenId token, float logprob, const To
     return entry;
 }
 
+Napi::Object logprobs_of(Napi::Env env, const SampledToken& sampled, const TokenTable& tokens) {
+    Napi::Object entry = logprob_entry(env, sampled.token, sampled.logprob, tokens);
+    Napi::Array top = Napi::Array::New(env, sampled.top_logprobs.size());
+    for (std::uint32_t k = 0; k < sampled.top_logprobs.size(); ++k) {
+        top.Set(k, logprob_entry(env, sampled.top_logprobs[k].token, sampled.top_logprobs[k].logprob, tokens));
+    }
+    entry.Set("top", top);
+    return entry;
+}
+
 Napi::Array logprobs_of(Napi::Env env, const std::vector<SampledToken>& sampled, const TokenTable& tokens) {
     Napi::Array list = Napi::Array::New(env, sampled.size());
-    for (std::uint32_t i = 0; i < sampled.size(); ++i) {
-        Napi::Object entry = logprob_entry(env, sampled[i].token, sampled[i].logprob, tokens);
-        Napi::Array top = Napi::Array::New(env, sampled[i].top_logprobs.size());
-        for (std::uint32_t k = 0; k < sampled[i].top_logprobs.size(); ++k) {
-            top.Set(k, logprob_entry(env, sampled[i].top_logprobs[k].token, sampled[i].top_logprobs[k].logprob, tokens));
+    for (std::uint32_t i = 0; i < sampled.size(); ++i) list.Set(i, logprobs_of(env, sampled[i], tokens));
+    return list;
+}
+
+Napi::Array prompt_logprobs_of(Napi::Env env, const std::vector<std::optional<SampledToken>>& prompt, const TokenTable& tokens) {
+    Napi::Array list = Napi::Array::New(env, prompt.size());
+    for (std::uint32_t i = 0; i < prompt.size(); ++i) {
+        Napi::HandleScope scope(env);
+        if (prompt[i]) {
+            list.Set(i, logprobs_of(env, *prompt[i], tokens));
+        } else {
+            list.Set(i, env.Null());
         }
-        entry.Set("top", top);
-        list.Set(i, entry);
     }
     return list;
 }
@@ -303,6 +319,7 @@ Napi::Array to_js(Napi::Env env, const std::vector<Delta>& deltas, const TokenTa
         object.Set("cachedTokens", delta.num_cached_tokens);
         object.Set("outputTokens", delta.num_output_tokens);
         if (!delta.logprobs.empty()) object.Set("logprobs", logprobs_of(env, delta.logprobs, tokens));
+        if (!delta.prompt_logprobs.empty()) object.Set("promptLogprobs", prompt_logprobs_of(env, delta.prompt_logprobs, tokens));
         if (!delta.error.empty()) object.Set("error", delta.error);
         list.Set(i, object);
     }

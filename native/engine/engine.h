@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -49,6 +50,9 @@ struct Delta {
     std::vector<TokenId> tokens;         ///< new tokens, the end-of-sequence token included
     std::string text;                    ///< may be empty while text is held back
     std::vector<SampledToken> logprobs;  ///< one a new token; only with want_logprobs
+    /// Only with prompt_logprobs, choice 0: of the prompt's tokens in their order, as they are computed, all before the first new token.
+    /// The prompt's first token has none.
+    std::vector<std::optional<SampledToken>> prompt_logprobs;
     FinishReason finish_reason = FinishReason::none;
     std::int32_t stop_string = -1;  ///< index of the stop string that ended it
     TokenId stop_token = -1;        ///< the end-of-sequence token that ended it

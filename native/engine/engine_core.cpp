@@ -50,6 +50,21 @@ struct EngineCore::Request {
     std::int32_t num_cached_tokens = 0;
     std::int32_t num_live = 0;  // of `choices`
     bool admitted = false;
+    bool scores_begun = false;  // a delta with prompt_logprobs has been made
+};
+
+/// The prompt tokens of one request that a step's logits are about.
+struct EngineCore::PromptScores {
+    struct Row {
+        std::span<float> logits;
+        TokenId token;  // the one that follows in the prompt
+        std::int32_t top_logprobs;
+        SampledToken score;
+        std::string error;
+    };
+    SequenceId sequence;
+    bool first;  // the step began at the prompt's first token, which no logits are about
+    std::vector<Row> rows;
 };
 
 EngineCore::EngineCore(std::unique_ptr<ModelRunner> runner, std::shared_ptr<const TokenTable> tokens, const EngineConfig& config)
@@ -67,17 +82,22 @@ SubmitResult EngineCore::validate(const EngineRequest& request) const {
         return refuse(SubmitError::invalid,
                       "n must be between 1 and " + std::to_string(kMaxChoices) + ", not " + std::to_string(request.n));
     }
-    if (request.sampling.max_new_tokens < 1) return refuse(SubmitError::invalid, "at least one token must be asked for");
-    const std::size_t length = request.prompt.size();
-    if (std::cmp_greater_equal(length, capabilities_.max_model_len)) {
+    if (request.sampling.max_new_tokens < 0) return refuse(SubmitError::invalid, "a negative number of tokens cannot be asked for");
+    if (request.sampling.prompt_logprobs < -1 || request.sampling.prompt_logprobs > kMaxTopLogprobs) {
+        return refuse(SubmitError::invalid, "a prompt token has between 0 and " + std::to_string(kMaxTopLogprobs) + " alternatives, not " +
+                                                std::to_string(request.sampling.prompt_logprobs));
+    }
+    const std::int64_t room_for_answer = request.sampling.max_new_tokens > 0 ? 1 : 0;
+    const std::string rest = room_for_answer > 0 ? ", of which one at least must be left for the answer" : "";
+    const auto length = static_cast<std::int64_t>(request.prompt.size());
+    if (length + room_for_answer > capabilities_.max_model_len) {
         return refuse(SubmitError::too_long, "the prompt has " + std::to_string(length) + " tokens, but the model's context is " +
-                                                 std::to_string(capabilities_.max_model_len) +
-                                                 " tokens, of which one at least must be left for the answer");
+                                                 std::to_string(capabilities_.max_model_len) + " tokens" + rest);
     }
     const std::int64_t pool_tokens = scheduler_.capacity().pool_tokens();
-    if (std::cmp_greater_equal(length, pool_tokens)) {
+    if (length > pool_tokens - room_for_answer) {
         return refuse(SubmitError::does_not_fit, "the prompt has " + std::to_string(length) + " tokens, but the whole KV cache holds " +
-                                                     std::to_string(pool_tokens) + ", of which one at least must be left for the answer");
+                                                     std::to_string(pool_tokens) + rest);
     }
     const auto outside = std::ranges::find_if(request.prompt, [this](TokenId id) { return id < 0 || id >= capabilities_.vocab_size; });
     if (outside != request.prompt.end()) {
@@ -120,6 +140,7 @@ void EngineCore::submit(EngineRequest spec) noexcept {
         sequence.priority = request.spec.priority;
         sequence.arrival = next_arrival_++;
         sequence.salt = request.spec.cache_salt;
+        sequence.scores_prompt = request.spec.sampling.prompt_logprobs >= 0;
         scheduler_.add(std::move(sequence));
     } catch (const std::exception& error) {
         scheduler_.finish(sequence_id, KeepPages::prompt);
@@ -190,7 +211,7 @@ void EngineCore::step() {
     }
     scheduler_.commit();
     counters_.computed_tokens += plan.tokens.size();
-    sample_rows(plan);
+    use_logits(plan);
 }
 
 void EngineCore::note_admissions(const StepPlan& plan) {
@@ -207,49 +228,122 @@ bool EngineCore::pays_to_share(std::size_t rows) const {
            std::thread::hardware_concurrency() > 1;
 }
 
-void EngineCore::sample_rows(const StepPlan& plan) {
+std::vector<EngineCore::PromptScores> EngineCore::prompt_scores(const StepPlan& plan) {
+    std::vector<PromptScores> all;
+    for (std::size_t r = 0; r < plan.rows.size(); ++r) {
+        const PlanRow& row = plan.rows[r];
+        const Sequence& s = scheduler_.sequence(row.sequence);
+        // the rest of a prompt that was preempted after its last score brings none
+        const std::int32_t last = std::min(row.position + row.n_tokens, s.num_prompt_tokens - 1);
+        const std::int32_t begin = row.position + row.n_tokens - row.n_logits;
+        Request& request = *by_sequence_.at(row.sequence)->request;
+        const bool first = s.scores_prompt && !std::exchange(request.scores_begun, true);
+        if (!s.scores_prompt || (!first && begin >= last)) continue;
+        PromptScores scores{row.sequence, first, {}};
+        for (std::int32_t position = begin; position < last; ++position) {
+            scores.rows.push_back({runner_->logits(r, static_cast<std::size_t>(position - begin)),
+                                   s.tokens[static_cast<std::size_t>(position) + 1],
+                                   request.spec.sampling.prompt_logprobs,
+                                   {},
+                                   {}});
+        }
+        all.push_back(std::move(scores));
+    }
+    return all;
+}
+
+void EngineCore::deliver(PromptScores& scores) {
+    Choice& choice = *by_sequence_.at(scores.sequence);
+    const auto failed = std::ranges::find_if(scores.rows, [](const auto& row) { return !row.error.empty(); });
+    if (failed != scores.rows.end()) return end(*choice.request, FinishReason::error, failed->error);
+    Delta delta = begin_delta(choice);
+    delta.prompt_logprobs.reserve(scores.rows.size() + 1);
+    if (scores.first) delta.prompt_logprobs.emplace_back();
+    for (PromptScores::Row& row : scores.rows) delta.prompt_logprobs.emplace_back(std::move(row.score));
+    deltas_.push_back(std::move(delta));
+}
+
+void EngineCore::use_logits(const StepPlan& plan) {
     struct Job {
-        Choice* choice;
+        SequenceId sequence;
+        Sampler* sampler;
         std::span<float> logits;
         bool forks;
         SampledToken sampled;
         std::string error;
     };
+    std::vector<PromptScores> prompts = prompt_scores(plan);
+    std::vector<PromptScores::Row*> scored;
+    for (PromptScores& prompt : prompts) {
+        for (PromptScores::Row& row : prompt.rows) scored.push_back(&row);
+    }
     std::vector<Job> jobs;
+    std::vector<SequenceId> over;
     for (std::size_t r = 0; r < plan.rows.size(); ++r) {
         const PlanRow& row = plan.rows[r];
-        if (row.n_logits == 0) continue;
-        Choice* choice = by_sequence_.at(row.sequence);
-        const bool forks = choice->request->spec.n > 1 && choice->num_output == 0;
-        jobs.push_back({choice, runner_->logits(r, static_cast<std::size_t>(row.n_logits - 1)), forks, {}, {}});
-    }
-    const auto sample = [this, &jobs](std::size_t i) noexcept {
-        Job& job = jobs[i];
-        if (job.forks) return;
-        try {
-            job.sampled = job.choice->sampler.sample(job.logits, scheduler_.sequence(job.choice->sequence).output());
-        } catch (const std::exception& failure) {
-            job.error = failure.what();
-        }
-    };
-    if (pays_to_share(jobs.size())) {
-        pool_.run(jobs.size(), sample);
-    } else {
-        for (std::size_t i = 0; i < jobs.size(); ++i) sample(i);
-    }
-    for (Job& job : jobs) {
-        if (job.forks) {
-            sample_choices(*job.choice, job.logits);
+        const Sequence& s = scheduler_.sequence(row.sequence);
+        if (s.num_uncomputed() > 0) continue;
+        if (s.num_tokens() == s.max_tokens) {
+            over.push_back(row.sequence);
             continue;
         }
-        Request& request = *job.choice->request;
+        Choice& choice = *by_sequence_.at(row.sequence);
+        const bool forks = choice.request->spec.n > 1 && choice.num_output == 0;
+        jobs.push_back({row.sequence, &choice.sampler, runner_->logits(r, static_cast<std::size_t>(row.n_logits - 1)), forks, {}, {}});
+    }
+    const auto sample = [this](Job& job) {
+        if (!job.forks) job.sampled = job.sampler->sample(job.logits, scheduler_.sequence(job.sequence).output());
+    };
+    const auto work = [&](std::size_t i) noexcept {
+        PromptScores::Row* row = i < scored.size() ? scored[i] : nullptr;
+        Job* job = row == nullptr ? &jobs[i - scored.size()] : nullptr;
+        try {
+            if (row != nullptr) row->score = score_token(row->logits, row->token, row->top_logprobs);
+            if (job != nullptr) sample(*job);
+        } catch (const std::exception& failure) {
+            (row != nullptr ? row->error : job->error) = failure.what();
+        }
+    };
+    const std::size_t n_rows = scored.size() + jobs.size();
+    if (pays_to_share(n_rows)) {
+        pool_.run(n_rows, work);
+    } else {
+        for (std::size_t i = 0; i < n_rows; ++i) work(i);
+    }
+    for (PromptScores& prompt : prompts) deliver(prompt);
+    for (Job& job : jobs) {
+        const auto it = by_sequence_.find(job.sequence);
+        if (it == by_sequence_.end()) continue;  // ended with its prompt's scores
+        Choice& choice = *it->second;
+        if (job.forks) {
+            sample_choices(choice, job.logits);
+            continue;
+        }
+        Request& request = *choice.request;
         if (job.error.empty()) {
-            advance(*job.choice, std::move(job.sampled));
+            advance(choice, std::move(job.sampled));
         } else {
-            end(*job.choice, FinishReason::error, job.error);
+            end(choice, FinishReason::error, job.error);
         }
         drop_if_ended(request);
     }
+    for (SequenceId sequence : over) {
+        const auto it = by_sequence_.find(sequence);
+        if (it != by_sequence_.end()) end_after_prompt(*it->second->request);
+    }
+}
+
+void EngineCore::end_after_prompt(Request& request) {
+    Choice& first = *request.choices.front();
+    for (std::int32_t i = 0; i < request.spec.n; ++i) {
+        Delta delta = begin_delta(first);
+        delta.choice = i;
+        delta.finish_reason = FinishReason::length;
+        deltas_.push_back(std::move(delta));
+    }
+    first.finished = true;
+    close(first);
+    drop_if_ended(request);
 }
 
 void EngineCore::sample_choices(Choice& first, std::span<float> logits) {

@@ -51,7 +51,14 @@ class EngineCore {
 
     Choice& add_choice(Request& request, SequenceId sequence);
     void note_admissions(const StepPlan& plan);
-    void sample_rows(const StepPlan& plan);
+    struct PromptScores;
+
+    /// Takes what a step's logits bring: log probabilities of prompt tokens, then new tokens.
+    void use_logits(const StepPlan& plan);
+    std::vector<PromptScores> prompt_scores(const StepPlan& plan);
+    void deliver(PromptScores& scores);
+    /// Ends a request that wants no new token.
+    void end_after_prompt(Request& request);
     /// Samples the first token of every choice of a request from one row, and forks.
     void sample_choices(Choice& first, std::span<float> logits);
     void advance(Choice& choice, SampledToken sampled);

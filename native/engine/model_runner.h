@@ -27,12 +27,13 @@ struct RunnerCapabilities {
     /// false: the runner keeps something for each slot besides the pages (the state of recurrent layers), so a sequence cannot
     /// begin with another one's pages: no prefix reuse and no fork.
     bool pages_are_all = true;
-    std::int32_t block_size = 16;       ///< cells a page, a power of two
-    std::vector<KvGroupSpec> groups;    ///< at least one
-    std::int32_t max_num_seqs = 0;      ///< slots
-    std::int32_t max_batch_tokens = 0;  ///< tokens a step
-    std::int32_t max_model_len = 0;     ///< prompt + output of one sequence
-    std::int32_t vocab_size = 0;        ///< entries of a logits row
+    std::int32_t block_size = 16;        ///< cells a page, a power of two
+    std::vector<KvGroupSpec> groups;     ///< at least one
+    std::int32_t max_num_seqs = 0;       ///< slots
+    std::int32_t max_batch_tokens = 0;   ///< tokens a step
+    std::int32_t max_model_len = 0;      ///< prompt + output of one sequence
+    std::int32_t vocab_size = 0;         ///< entries of a logits row
+    std::int32_t max_prompt_logits = 0;  ///< rows of logits a step for prompts that are scored, beside one a sequence; 0 = no bound
 };
 
 /// Failure of one step; every sequence in it ends with FinishReason::error and the engine goes on.

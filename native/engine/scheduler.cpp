@@ -23,10 +23,11 @@ Scheduler::Scheduler(const RunnerCapabilities& capabilities, const SchedulerConf
 void Scheduler::add(Sequence sequence) {
     assert(sequence.num_prompt_tokens > 0 && !sequences_.contains(sequence.id));
     sequence.max_tokens = std::min(sequence.max_tokens, capacity_.max_sequence_tokens());
-    assert(sequence.num_tokens() < sequence.max_tokens);
+    assert(sequence.num_tokens() <= sequence.max_tokens);
     sequence.status = SequenceStatus::waiting;
     sequence.slot = kNoSlot;
     sequence.num_computed_tokens = 0;
+    sequence.num_scored_tokens = 0;
     own_waiting(std::make_unique<Sequence>(std::move(sequence)));
 }
 
@@ -44,6 +45,7 @@ void Scheduler::own_waiting(std::unique_ptr<Sequence> owned) {
 const StepPlan& Scheduler::schedule() {
     picks_.clear();
     budget_ = capabilities_.max_batch_tokens;
+    logits_budget_ = capabilities_.max_prompt_logits > 0 ? capabilities_.max_prompt_logits : capabilities_.max_batch_tokens;
     preempted_ = false;
     schedule_running(true);
     const bool any_decodes = !picks_.empty();
@@ -61,13 +63,13 @@ void Scheduler::schedule_running(bool decoding) {
     for (Sequence* s : snapshot) {
         if (s->status != SequenceStatus::running || s->decodes() != decoding) continue;
         const std::int32_t n = decoding ? 1 : chunk(*s);
-        if (n == 0) break;
+        if (n == 0) continue;  // no budget is left, or no logits for a prompt that is scored
         make_room(*s, n);
     }
 }
 
 std::int32_t Scheduler::chunk(const Sequence& sequence) const {
-    return std::min({sequence.num_uncomputed(), budget_, prefill_budget_, capacity_.max_chunk()});
+    return std::min({sequence.most_tokens(logits_budget_), budget_, prefill_budget_, capacity_.max_chunk()});
 }
 
 bool Scheduler::make_room(Sequence& sequence, std::int32_t n_tokens) {
@@ -84,12 +86,14 @@ bool Scheduler::make_room(Sequence& sequence, std::int32_t n_tokens) {
 void Scheduler::pick(Sequence& sequence, std::int32_t n_tokens, std::vector<BlockCopy> copies) {
     picks_.push_back({&sequence, n_tokens, std::move(copies)});
     budget_ -= n_tokens;
+    if (sequence.scores()) logits_budget_ -= sequence.num_logits(n_tokens);
     if (!sequence.decodes()) prefill_budget_ -= n_tokens;
 }
 
 void Scheduler::schedule_waiting() {
     while (!waiting_.empty() && num_running() < max_running_ && budget_ > 0 && prefill_budget_ > 0) {
         Sequence& s = **waiting_.begin();
+        if (s.scores() && logits_budget_ == 0) return;
         if (!fits_now(s)) return;  // nobody overtakes: who is first would never find room
         admit(s);
         std::vector<BlockCopy> copies;
@@ -104,7 +108,7 @@ void Scheduler::schedule_waiting() {
 }
 
 bool Scheduler::fits_now(const Sequence& sequence) const {
-    const KvManager::Match match = kv_.match(sequence.tokens, sequence.salt);
+    const KvManager::Match match = kv_.match(sequence.reusable(), sequence.salt);
     const std::int32_t uncomputed = sequence.num_tokens() - match.num_pages * kv_.block_size();
     for (std::int32_t group = 0; group < kv_.num_groups(); ++group) {
         const auto g = static_cast<std::size_t>(group);
@@ -121,7 +125,7 @@ bool Scheduler::fits_now(const Sequence& sequence) const {
 }
 
 void Scheduler::admit(Sequence& sequence) {
-    sequence.num_computed_tokens = kv_.begin(sequence.id, sequence.tokens, sequence.salt);
+    sequence.num_computed_tokens = kv_.begin(sequence.id, sequence.reusable(), sequence.salt);
     take_slot(sequence);
     if (sequence.num_cached_tokens < 0) {
         sequence.num_cached_tokens = sequence.num_computed_tokens;
@@ -150,6 +154,7 @@ void Scheduler::preempt(Sequence& sequence) noexcept {
     if (it != picks_.end()) {
         budget_ += it->n_tokens;
         if (!sequence.decodes()) prefill_budget_ += it->n_tokens;
+        if (sequence.scores()) logits_budget_ += sequence.num_logits(it->n_tokens);
         picks_.erase(it);
     }
     waiting_.insert(running_.extract(&sequence));
@@ -174,7 +179,7 @@ void Scheduler::build_plan() {
         row.position = s.num_computed_tokens;
         row.token_offset = plan_.n_tokens();
         row.n_tokens = pick.n_tokens;
-        row.n_logits = pick.n_tokens == s.num_uncomputed() ? 1 : 0;
+        row.n_logits = s.num_logits(pick.n_tokens);
         for (std::int32_t group = 0; group < kv_.num_groups(); ++group) row.tables.push_back(&kv_.table(s.id, group));
         const auto first = s.tokens.begin() + s.num_computed_tokens;
         plan_.tokens.insert(plan_.tokens.end(), first, first + pick.n_tokens);
@@ -192,7 +197,11 @@ void Scheduler::build_plan() {
 void Scheduler::commit() {
     for (const PlanRow& row : plan_.rows) {
         const auto it = sequences_.find(row.sequence);
-        if (it != sequences_.end()) it->second->num_computed_tokens = row.position + row.n_tokens;
+        if (it == sequences_.end()) continue;
+        Sequence& s = *it->second;
+        s.num_computed_tokens = row.position + row.n_tokens;
+        s.num_scored_tokens =
+            std::clamp(s.num_computed_tokens, s.num_scored_tokens, std::max(s.num_scored_tokens, s.num_prompt_tokens - 1));
     }
     // output pages wait for the sequence's end: an aborted answer leaves none
     for (const PlanRow& row : plan_.rows) {

@@ -45,8 +45,8 @@ class Scheduler {
     Scheduler(const Scheduler&) = delete;
     Scheduler& operator=(const Scheduler&) = delete;
 
-    /// A new sequence, which waits. Its max_tokens is lowered to what the runner can hold; it must have room for one token
-    /// more than it brings.
+    /// A new sequence, which waits. Its max_tokens is lowered to what the runner can hold, and is at least what it brings: with
+    /// no more than that it is over when it has been computed, and the caller finishes it.
     void add(Sequence sequence);
     /// The next step. Empty only when there is nothing to do.
     const StepPlan& schedule();
@@ -122,6 +122,7 @@ class Scheduler {
     std::vector<Pick> picks_;
     std::int32_t budget_ = 0;
     std::int32_t prefill_budget_ = 0;
+    std::int32_t logits_budget_ = 0;  // of scored prompts
     bool preempted_ = false;
     StepPlan plan_;
     std::uint64_t step_ = 0;

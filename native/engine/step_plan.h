@@ -26,7 +26,7 @@ struct PlanRow {
     /// tokens[token_offset, token_offset + n_tokens) of the plan.
     std::int32_t token_offset;
     std::int32_t n_tokens;
-    /// The last `n_logits` tokens want logits: 0 for an inner prefill chunk, 1 to sample, more for rollback schemes.
+    /// The last `n_logits` tokens want logits: 0 for an inner prefill chunk, 1 to sample, more where prompt tokens are scored.
     std::int32_t n_logits;
     /// One block table a KV group: tables[group] covers at least position + n_tokens cells.
     /// Points into the KV manager; valid until the scheduler is called again.

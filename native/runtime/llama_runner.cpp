@@ -20,6 +20,14 @@ namespace {
 // engine, so that threads are awake for the next step; an idle engine's threads sleep.
 constexpr std::uint32_t kPoll = 1;
 
+/// Memory for the logits of prompts that are scored: libllama's output buffer and its graph have so much each, committed on use.
+constexpr std::size_t kPromptLogitsBytes = std::size_t{32} << 20;
+
+std::int32_t max_prompt_logits(const llama_model& model) {
+    const auto row = sizeof(float) * static_cast<std::size_t>(std::max(1, llama_vocab_n_tokens(llama_model_get_vocab(&model))));
+    return static_cast<std::int32_t>(std::max<std::size_t>(1, kPromptLogitsBytes / row));
+}
+
 constexpr std::array<std::pair<KvType, const char*>, 4> kTypeNames{{
     {KvType::float32, "float32"},
     {KvType::float16, "float16"},
@@ -134,6 +142,7 @@ void LlamaRunner::set_capabilities(const LlamaRunnerOptions& options) {
     capabilities_.max_num_seqs = options.max_num_seqs;
     capabilities_.max_batch_tokens = static_cast<std::int32_t>(llama_n_ubatch(ctx_.get()));
     capabilities_.max_model_len = options.max_model_len;
+    capabilities_.max_prompt_logits = max_prompt_logits(*model_);
     capabilities_.vocab_size = llama_vocab_n_tokens(llama_model_get_vocab(model_.get()));
 
     info_.paged = capabilities_.paged;
@@ -156,7 +165,8 @@ void LlamaRunner::create_context(const LlamaRunnerOptions& options, bool paged) 
     params.n_batch = std::min(static_cast<std::uint32_t>(options.max_batch_tokens), params.n_ctx);
     params.n_ubatch = params.n_batch;
     params.n_seq_max = static_cast<std::uint32_t>(options.max_num_seqs);
-    params.n_outputs_max = std::min(params.n_seq_max, params.n_batch);  // reserves room for these; more are possible
+    // more in a step would end the process
+    params.n_outputs_max = std::min(params.n_seq_max + static_cast<std::uint32_t>(max_prompt_logits(*model_)), params.n_batch);
     params.n_threads = params.n_threads_batch = options.n_threads;
     params.type_k = ggml_type_of(options.type_k);
     params.type_v = ggml_type_of(options.type_v);
@@ -206,6 +216,7 @@ void LlamaRunner::check(const StepPlan& plan) const {
     if (plan.n_tokens() > capabilities_.max_batch_tokens) throw RunnerError("the step has more tokens than the runner takes");
     if (!executor_ && !plan.copies.empty()) throw RunnerError("this runner has no pages to copy");
     std::int64_t n_tokens = 0;
+    std::int64_t n_logits = 0;
     for (const PlanRow& row : plan.rows) {
         if (row.slot < 0 || row.slot >= capabilities_.max_num_seqs || row.n_tokens < 1 || row.n_logits < 0 || row.n_logits > row.n_tokens ||
             row.token_offset < 0 || row.token_offset > plan.n_tokens() - row.n_tokens) {
@@ -215,8 +226,11 @@ void LlamaRunner::check(const StepPlan& plan) const {
             throw RunnerError("a row of the step has no block table");
         }
         n_tokens += row.n_tokens;
+        n_logits += row.n_logits;
     }
     if (n_tokens != plan.n_tokens()) throw RunnerError("the rows of the step do not cover its tokens");
+    if (n_logits > capabilities_.max_num_seqs + capabilities_.max_prompt_logits)
+        throw RunnerError("the step wants more logits than the runner gives");
 }
 
 void LlamaRunner::fill_batch(const StepPlan& plan) {

@@ -137,6 +137,7 @@ static std::unique_ptr<ModelRunner> load_stand_in(const ModelHostOptions& option
     stand_in.capabilities.max_batch_tokens = batch.tokens;
     stand_in.capabilities.max_model_len = options.max_model_len > 0 ? options.max_model_len : kContext;
     stand_in.capabilities.vocab_size = options.stand_in->vocab_size;
+    stand_in.capabilities.max_prompt_logits = 64;
     stand_in.capabilities.groups = {{(stand_in.capabilities.max_model_len / options.block_size + 1) * batch.seqs, 0}};
     stand_in.base_delay = std::chrono::microseconds(options.stand_in->step_micros);
     stand_in.per_token_delay = std::chrono::microseconds(options.stand_in->token_micros);

@@ -30,6 +30,7 @@ struct RawDistribution {
     double log_sum = 0;
 
     float logprob(float logit) const {
+        if (!(logit > -kInfinity)) return kLowestLogprob;
         const double value = static_cast<double>(logit) - static_cast<double>(maximum) - log_sum;
         return value > static_cast<double>(kLowestLogprob) ? static_cast<float>(value) : kLowestLogprob;
     }
@@ -62,6 +63,18 @@ SamplingScratch& thread_scratch() {
 }
 
 }  // namespace
+
+SampledToken score_token(std::span<float> logits, TokenId token, std::int32_t top_logprobs) {
+    SamplingScratch& scratch = thread_scratch();
+    SampledToken result;
+    result.token = token;
+    result.logprob = kLowestLogprob;
+    if (token < 0 || std::cmp_greater_equal(token, logits.size())) return result;
+    const RawDistribution raw = raw_distribution(logits, finite_block_maxima(logits, scratch), scratch);
+    result.logprob = raw.logprob(logits[static_cast<std::size_t>(token)]);
+    if (top_logprobs > 0) result.top_logprobs = top_logprobs_of(logits, raw, static_cast<std::size_t>(top_logprobs), scratch);
+    return result;
+}
 
 struct Sampler::State {
     SamplingParams params;
@@ -109,7 +122,7 @@ SampledToken Sampler::sample(std::span<float> logits, std::span<const TokenId> o
     if (params.want_logprobs) {
         const std::span<const float> row = raw_logits.empty() ? std::span<const float>(logits) : std::span<const float>(raw_logits);
         const float logit = row[static_cast<std::size_t>(result.token)];
-        result.logprob = logit > -kInfinity ? raw.logprob(logit) : kLowestLogprob;
+        result.logprob = raw.logprob(logit);
     }
     return result;
 }

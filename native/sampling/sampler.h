@@ -20,11 +20,18 @@ struct TokenLogprob {
 /// Stands for the logarithm of zero, as in OpenAI's API: JSON has no infinity.
 inline constexpr float kLowestLogprob = -9999.0F;
 
+/// Most alternatives a token.
+inline constexpr std::int32_t kMaxTopLogprobs = 20;
+
 struct SampledToken {
     TokenId token = 0;
     float logprob = 0;                       ///< of `token`, kLowestLogprob or above; only with want_logprobs
     std::vector<TokenLogprob> top_logprobs;  ///< best first, ties by lower id; fewer where the rest is -inf; only with top_logprobs > 0
 };
+
+/// The log probability of a given token and its `top_logprobs` best alternatives, by the rules of Sampler::sample(). Of `logits` only +inf
+/// is overwritten. A token outside the row has kLowestLogprob. Any thread.
+SampledToken score_token(std::span<float> logits, TokenId token, std::int32_t top_logprobs);
 
 /// Processors and warpers run in transformers' order and by its definitions (see logits_processors.h and warpers.h); the warpers
 /// only with do_sample. Greedy choice takes the lowest of equal ids. The random stream is Philox4x32-10 keyed by

@@ -26,7 +26,7 @@ struct SamplingParams {
     std::vector<std::pair<TokenId, float>> logit_bias;  ///< added to the logits
     std::vector<std::vector<TokenId>> bad_words_ids;    ///< sequences that must not be completed
     std::uint64_t seed = 0;
-    std::int32_t max_new_tokens = 0;  ///< >= 1
+    std::int32_t max_new_tokens = 0;  ///< 0: only the prompt is computed
     std::int32_t min_new_tokens = 0;  ///< end-of-sequence tokens are barred until then
     std::vector<TokenId> eos_token_ids;
     bool ignore_eos = false;          ///< end-of-sequence tokens neither end the sequence nor are they barred
@@ -34,7 +34,8 @@ struct SamplingParams {
     bool skip_special_tokens = true;  ///< leave special tokens out of the text
     std::vector<TokenId> shown_special_tokens;  ///< those that are not left out: the markup of reasoning and tool calls
     bool want_logprobs = false;
-    std::int32_t top_logprobs = 0;  ///< alternatives a token, 0 .. 20
+    std::int32_t top_logprobs = 0;      ///< alternatives a token, 0 .. 20
+    std::int32_t prompt_logprobs = -1;  ///< alternatives a prompt token, 0 .. 20; -1: no log probabilities of the prompt
 };
 
 }  // namespace tfserve

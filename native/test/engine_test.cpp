@@ -385,7 +385,9 @@ TEST(engine_refuses_what_can_never_run) {
     CHECK(error(request(1, 80, 1)) == SubmitError::does_not_fit);
     CHECK(error(request(1, 0, 1)) == SubmitError::invalid);
     CHECK(error(request(0, 4, 1)) == SubmitError::invalid);
-    CHECK(error(request(1, 4, 0)) == SubmitError::invalid);
+    CHECK(error(request(1, 4, -1)) == SubmitError::invalid);
+    CHECK(error(request(1, 81, 0)) == SubmitError::does_not_fit);
+    CHECK(error(request(1, 301, 0)) == SubmitError::too_long);
     EngineRequest r = request(1, 4, 1);
     r.prompt[2] = kVocab;
     CHECK(error(r) == SubmitError::invalid);
@@ -395,6 +397,11 @@ TEST(engine_refuses_what_can_never_run) {
     r.n = 0;
     CHECK(error(r) == SubmitError::invalid);
     r.n = 1'000'000'000;
+    CHECK(error(r) == SubmitError::invalid);
+    r = request(1, 4, 1);
+    r.sampling.prompt_logprobs = 21;
+    CHECK(error(r) == SubmitError::invalid);
+    r.sampling.prompt_logprobs = -2;
     CHECK(error(r) == SubmitError::invalid);
     CHECK(error(request(1, 79, 5)) == SubmitError::none);
     CHECK_EQ(fixture.wait(1).at({1, 0}).tokens.size(), 1U);

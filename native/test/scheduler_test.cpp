@@ -13,7 +13,8 @@ using namespace tfserve::test;
 
 namespace {
 
-RunnerCapabilities capabilities(std::vector<KvGroupSpec> groups, int seqs, int budget, int max_len = 1000, bool paged = true) {
+RunnerCapabilities capabilities(std::vector<KvGroupSpec> groups, int seqs, int budget, int max_len = 1000, bool paged = true,
+                                int prompt_logits = 0) {
     RunnerCapabilities c;
     c.paged = paged;
     c.block_size = 4;
@@ -22,6 +23,7 @@ RunnerCapabilities capabilities(std::vector<KvGroupSpec> groups, int seqs, int b
     c.max_batch_tokens = budget;
     c.max_model_len = max_len;
     c.vocab_size = 6;
+    c.max_prompt_logits = prompt_logits;
     return c;
 }
 
@@ -79,6 +81,9 @@ TEST(scheduler_equals_naive_over_random_steps) {
         {capabilities({{16, 0}}, 6, 16), {true, false, 0, key}},
         {capabilities({{3, 0}}, 6, 16), {true, true, 0, key}},
         {slot_state, {true, true, 4, key}},
+        {capabilities({{20, 0}}, 6, 16, 1000, true, 5), {true, true, 0, key}},  // prompts that are scored
+        {capabilities({{30, 0}, {16, 9}}, 6, 20, 1000, true, 1), {true, true, 4, key}},
+        {capabilities({{16, 0}}, 6, 16, 40, false, 7), {true, true, 0, key}},
     };
     std::uint64_t preemptions = 0, evictions = 0, copies = 0, hits = 0;
     int forks = 0, full = 0, steps = 0;

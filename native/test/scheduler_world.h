@@ -72,7 +72,7 @@ class SchedulerWorld {
         if (naive_) naive_->commit();
         if (std::string error = scheduler.check(); !error.empty()) return error;
         for (const PlanRow& row : told.rows) {
-            if (row.n_logits > 0) sample(row.sequence);
+            if (scheduler.sequence(row.sequence).num_uncomputed() == 0) sample(row.sequence);
         }
         return scheduler.check();
     }
@@ -127,6 +127,7 @@ class SchedulerWorld {
             s.priority = random_() % 6 == 0 ? 1 : 0;
             s.arrival = s.id;
             s.salt = random_() % 6 == 0 ? "salt" : "";
+            s.scores_prompt = options_.capabilities.max_prompt_logits > 0 && random_() % 3 == 0;
             choices_[s.id] = random_() % 5 == 0 ? static_cast<int>(2 + random_() % 3) : 1;
             if (naive_) naive_->add(s);
             scheduler.add(std::move(s));
@@ -168,7 +169,7 @@ class SchedulerWorld {
         if (plan.n_tokens() > c.max_batch_tokens) return "the budget is exceeded";
         if (static_cast<int>(plan.rows.size()) > c.max_num_seqs) return "too many rows";
         bool any_decodes = false, first_advances = first == 0;
-        int prefill = 0;
+        int prefill = 0, scored = 0;
         std::map<SequenceId, int> seen;
         for (const PlanRow& row : plan.rows) {
             const Sequence& s = scheduler.sequence(row.sequence);
@@ -176,11 +177,14 @@ class SchedulerWorld {
             if (row.n_tokens < 1 || row.position != s.num_computed_tokens || row.slot != s.slot)
                 return "a row does not go on where its sequence is";
             if (row.position + row.n_tokens > s.num_tokens()) return "a row has tokens that its sequence lacks";
-            if ((row.n_logits == 1) != (row.position + row.n_tokens == s.num_tokens())) return "a row wants the wrong logits";
+            if (!s.scores_prompt && (row.n_logits == 1) != (row.position + row.n_tokens == s.num_tokens()))
+                return "a row wants the wrong logits";
+            if (s.scores_prompt) scored += row.n_logits > 1 ? row.n_logits : 0;
             any_decodes = any_decodes || decoding_.contains(row.sequence);
             if (!s.decodes()) prefill += row.n_tokens;
             first_advances = first_advances || row.sequence == first;
         }
+        if (c.max_prompt_logits > 0 && scored > c.max_prompt_logits) return "too many logits of prompts";
         if (!first_advances) return "the first sequence in order does not advance";
         const int chunk = options_.config.max_prefill_chunk;
         if (chunk > 0 && any_decodes && prefill > chunk) return "too many prompt tokens beside decoding sequences";
@@ -190,14 +194,15 @@ class SchedulerWorld {
     static std::string shown(const std::vector<NaiveScheduler::Row>& rows) {
         std::string text;
         for (const auto& row : rows)
-            text += " " + std::to_string(row.id) + ":" + std::to_string(row.position) + "+" + std::to_string(row.n_tokens);
+            text += " " + std::to_string(row.id) + ":" + std::to_string(row.position) + "+" + std::to_string(row.n_tokens) + "/" +
+                    std::to_string(row.n_logits);
         return text;
     }
 
     std::string compare(const StepPlan& plan) {
         if (!naive_) return {};
         std::vector<NaiveScheduler::Row> rows;
-        for (const PlanRow& row : plan.rows) rows.push_back({row.sequence, row.position, row.n_tokens, row.n_logits == 1});
+        for (const PlanRow& row : plan.rows) rows.push_back({row.sequence, row.position, row.n_tokens, row.n_logits});
         const auto expected = naive_->schedule(scheduler.capacity().max_chunk());
         if (rows != expected) return "the step is" + shown(rows) + " and the oracle's" + shown(expected);
         if (scheduler.num_running() != naive_->running()) return "other sequences run than the oracle's";

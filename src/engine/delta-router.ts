@@ -1,6 +1,6 @@
 // Brings the native engine's deltas to the generations they belong to, with flow control for slow readers.
 import type { AnswerReader } from './output/answer-reader.js'
-import type { NativeDelta, NativeModel, NativeTokenLogprob } from './native.js'
+import type { NativeDelta, NativeModel, NativeSampledToken, NativeTokenLogprob } from './native.js'
 import type { GenerationDelta, StartedGeneration, TokenLogprob, TopLogprob } from './types.js'
 
 /** Text kept for a paused generation before it is aborted, in UTF-16 units, and the number of deltas. */
@@ -13,6 +13,10 @@ function topLogprob({ logprob, bytes }: NativeTokenLogprob): TopLogprob {
   return { token: decoder.decode(bytes), logprob, bytes: [...bytes] }
 }
 
+function tokenLogprob(entry: NativeSampledToken): TokenLogprob {
+  return { ...topLogprob(entry), top_logprobs: entry.top.map(topLogprob) }
+}
+
 function toDelta(native: NativeDelta): GenerationDelta {
   const delta: GenerationDelta = {
     choice: native.choice,
@@ -22,9 +26,8 @@ function toDelta(native: NativeDelta): GenerationDelta {
     cachedTokens: native.cachedTokens,
     outputTokens: native.outputTokens,
   }
-  if (native.logprobs) {
-    delta.logprobs = native.logprobs.map((entry): TokenLogprob => ({ ...topLogprob(entry), top_logprobs: entry.top.map(topLogprob) }))
-  }
+  if (native.logprobs) delta.logprobs = native.logprobs.map(tokenLogprob)
+  if (native.promptLogprobs) delta.promptLogprobs = native.promptLogprobs.map((entry) => entry && tokenLogprob(entry))
   if (native.finishReason) delta.finishReason = native.finishReason
   if (native.finishReason === 'error') {
     delta.error = { code: 'engine_error', message: native.error || 'The engine failed on this request.' }

@@ -28,6 +28,8 @@ export interface ResolvedSampling {
   shownSpecialTokens: number[]
   wantLogprobs: boolean
   topLogprobs: number
+  /** -1: off. */
+  promptLogprobs: number
 }
 
 /** What the model contributes to the resolution. */
@@ -66,11 +68,12 @@ const bounds: Readonly<Record<string, Bound>> = {
   presence_penalty: { min: -2, max: 2 },
   frequency_penalty: { min: -2, max: 2 },
   no_repeat_ngram_size: { min: 0, integer: true },
-  max_new_tokens: { min: 1, integer: true },
+  max_new_tokens: { min: 0, integer: true },
   max_length: { min: 1, integer: true },
   min_new_tokens: { min: 0, integer: true },
   min_length: { min: 0, integer: true },
   top_logprobs: { min: 0, max: 20, integer: true },
+  prompt_logprobs: { min: 0, max: 20, integer: true },
 }
 
 function describe({ min, max, above, integer }: Bound): string {
@@ -195,7 +198,7 @@ export function resolveSampling(
     }),
     badWordsIds: ((badWords ?? []) as unknown[]).map((word) => tokenIds(word, context.vocabSize, 'bad_words_ids')),
     seed: seed === undefined ? randomBytes(8).readBigUInt64LE() : BigInt(seed) & seedMask,
-    maxNewTokens: Math.max(1, Math.min(maxNewTokens, room)),
+    maxNewTokens: Math.min(maxNewTokens, room),
     minNewTokens,
     eosTokenIds: eos === undefined || eos === null ? [...context.eosTokenIds] : tokenIds(eos, context.vocabSize, paramName('eos_token_id')),
     ignoreEos: params.ignore_eos ?? false,
@@ -204,5 +207,6 @@ export function resolveSampling(
     shownSpecialTokens: [...(context.shownSpecialTokens ?? [])],
     wantLogprobs: params.logprobs ?? false,
     topLogprobs,
+    promptLogprobs: checkedNumber('prompt_logprobs', params.prompt_logprobs, 'prompt_logprobs') ?? -1,
   }
 }

@@ -243,7 +243,7 @@ export class LoadedModel implements TextModel, AsyncDisposable {
   #checkLength(text: string, param: string): void {
     const { maxModelLen } = this.info
     const tokensAtLeast = Math.floor(text.length / (this.#native.info.longestToken * normalisationSlack))
-    if (!(tokensAtLeast >= maxModelLen)) return
+    if (!(tokensAtLeast > maxModelLen)) return
     throw new RequestError(
       'context_length_exceeded',
       `The prompt has ${text.length} characters, far more than the ${maxModelLen} tokens of the model's context can hold. Shorten the ${param}.`,
@@ -280,10 +280,12 @@ export class LoadedModel implements TextModel, AsyncDisposable {
     const prompt = rendered.ids
     const param = request.input.kind === 'chat' ? 'messages' : 'prompt'
     if (prompt.length === 0) throw new RequestError('invalid_request', 'The prompt has no tokens.', param)
-    if (prompt.length >= this.info.maxModelLen) {
+    const { maxModelLen } = this.info
+    // without an answer the prompt may fill the context
+    if (prompt.length > maxModelLen || (prompt.length === maxModelLen && request.params.max_new_tokens !== 0)) {
       throw new RequestError(
         'context_length_exceeded',
-        `The prompt has ${prompt.length} tokens, but the model's context holds ${this.info.maxModelLen}, the answer included. Shorten the ${param}.`,
+        `The prompt has ${prompt.length} tokens, but the model's context holds ${maxModelLen}, the answer included. Shorten the ${param}.`,
         param,
       )
     }
@@ -295,7 +297,7 @@ export class LoadedModel implements TextModel, AsyncDisposable {
       defaults: this.#text.generationDefaults,
       eosTokenIds: this.#text.eosTokenIds,
       vocabSize: this.info.vocabSize,
-      maxModelLen: this.info.maxModelLen,
+      maxModelLen,
       promptTokens: prompt.length,
       ...(readers.length > 0 && { shownSpecialTokens: this.#markerTokens }),
       ...(this.#defaultSeed !== undefined && { defaultSeed: this.#defaultSeed }),

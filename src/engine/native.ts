@@ -53,12 +53,17 @@ export interface NativeTokenLogprob {
   bytes: Uint8Array
 }
 
+export interface NativeSampledToken extends NativeTokenLogprob {
+  top: NativeTokenLogprob[]
+}
+
 export interface NativeDelta {
   id: number
   choice: number
   text: string
   tokens: number[]
-  logprobs?: (NativeTokenLogprob & { top: NativeTokenLogprob[] })[]
+  logprobs?: NativeSampledToken[]
+  promptLogprobs?: (NativeSampledToken | null)[]
   /** '' while the sequence goes on. */
   finishReason: '' | 'stop' | 'length' | 'abort' | 'error'
   promptTokens: number

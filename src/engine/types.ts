@@ -19,6 +19,7 @@ export interface GenerationParams {
   logit_bias?: Record<string, number>
   bad_words_ids?: number[][]
   seed?: number
+  /** 0: the prompt is computed, and the generation ends with 'length'. */
   max_new_tokens?: number
   /** Prompt and output together, as in GenerationConfig; max_new_tokens wins. */
   max_length?: number
@@ -32,6 +33,8 @@ export interface GenerationParams {
   logprobs?: boolean
   /** Alternatives a token, 0 to 20; needs logprobs. */
   top_logprobs?: number
+  /** Log probabilities of the prompt's tokens, with so many alternatives a token, 0 to 20. The prompt is then computed, not taken from the prefix cache. */
+  prompt_logprobs?: number
 }
 
 /** A chat message as the checkpoint's template sees it; unknown fields travel along. */
@@ -121,6 +124,11 @@ export interface GenerationDelta {
   /** New token ids, the end-of-sequence token included. */
   tokens: number[]
   logprobs?: TokenLogprob[]
+  /**
+   * With prompt_logprobs: the prompt's tokens in their order, in as many deltas of choice 0 as it takes, before any new token. Null for the
+   * prompt's first token, which nothing precedes.
+   */
+  promptLogprobs?: (TokenLogprob | null)[]
   /** Present on the last delta of the choice. */
   finishReason?: FinishReason
   promptTokens: number

@@ -149,6 +149,7 @@ export class DeltaOutbox {
       delete delta.logprobs
       delete delta.reasoning
       delete delta.toolCalls
+      delete delta.promptLogprobs
     }
     this.#totalHeld -= entry.held.bytes
     entry.held.add(delta)

@@ -8,7 +8,9 @@ const logprobBytes = 96
 function weight(delta: GenerationDelta): number {
   let bytes = delta.text.length + (delta.reasoning?.length ?? 0) + tokenBytes * delta.tokens.length
   for (const call of delta.toolCalls ?? []) bytes += (call.id?.length ?? 0) + (call.name?.length ?? 0) + (call.arguments?.length ?? 0)
-  for (const logprob of delta.logprobs ?? []) bytes += logprobBytes * (1 + logprob.top_logprobs.length)
+  for (const list of [delta.logprobs, delta.promptLogprobs]) {
+    for (const logprob of list ?? []) bytes += logprobBytes * (1 + (logprob?.top_logprobs.length ?? 0))
+  }
   return bytes
 }
 
@@ -20,6 +22,7 @@ function merge(delta: GenerationDelta, next: GenerationDelta): void {
   if (next.reasoningTokens !== undefined) delta.reasoningTokens = next.reasoningTokens
   for (const token of next.tokens) delta.tokens.push(token)
   for (const logprob of next.logprobs ?? []) (delta.logprobs ??= []).push(logprob)
+  for (const logprob of next.promptLogprobs ?? []) (delta.promptLogprobs ??= []).push(logprob)
   if (next.finishReason) delta.finishReason = next.finishReason
   if (next.error) delta.error = next.error
   delta.promptTokens = next.promptTokens
@@ -49,6 +52,7 @@ export class HeldDeltas {
       const copy = { ...delta, tokens: [...delta.tokens] }
       if (delta.logprobs) copy.logprobs = [...delta.logprobs]
       if (delta.toolCalls) copy.toolCalls = [...delta.toolCalls]
+      if (delta.promptLogprobs) copy.promptLogprobs = [...delta.promptLogprobs]
       this.#byChoice.set(delta.choice, copy)
     }
   }

@@ -216,7 +216,7 @@ export class MessageLoop {
     const { id, delta } = rows[0]!
     this.log('error', `A delta is longer than a frame may be (${maxFrameBytes} bytes); its text is dropped.`)
     this.#abort(id)
-    const { logprobs: _logprobs, reasoning: _reasoning, toolCalls: _toolCalls, ...rest } = delta
+    const { logprobs: _logprobs, promptLogprobs: _promptLogprobs, reasoning: _reasoning, toolCalls: _toolCalls, ...rest } = delta
     return this.#channel.send(toStepMessage([{ id, delta: { ...rest, text: '', tokens: [] } }]))
   }
 

@@ -24,6 +24,7 @@ export interface StepMessage {
   /** New text, and the reasoning tokens of the choice so far; 0: unchanged. */
   reasoning?: [row: number, text: string, tokens: number][]
   toolCalls?: [row: number, calls: ToolCallDelta[]][]
+  promptLogprobs?: [row: number, logprobs: (TokenLogprob | null)[]][]
   errors?: [row: number, code: ErrorCode, message: string][]
 }
 
@@ -55,6 +56,7 @@ export function toStepMessage(rows: readonly StepRow[]): StepMessage {
       ;(step.reasoning ??= []).push([row, delta.reasoning ?? '', delta.reasoningTokens ?? 0])
     }
     if (delta.toolCalls) (step.toolCalls ??= []).push([row, delta.toolCalls])
+    if (delta.promptLogprobs) (step.promptLogprobs ??= []).push([row, delta.promptLogprobs])
     if (delta.error) (step.errors ??= []).push([row, delta.error.code, delta.error.message])
   }
   return step
@@ -127,6 +129,10 @@ export function fromStepMessage(message: Record<string, unknown>): StepRow[] {
   for (const [row, calls] of sparse(message, 'toolCalls', count)) {
     if (!Array.isArray(calls) || !calls.every(isToolCall)) throw new FrameError("A step's 'toolCalls' are malformed.")
     rows[row]!.delta.toolCalls = calls
+  }
+  for (const [row, logprobs] of sparse(message, 'promptLogprobs', count)) {
+    if (!Array.isArray(logprobs)) throw new FrameError("A step's 'promptLogprobs' are malformed.")
+    rows[row]!.delta.promptLogprobs = logprobs as (TokenLogprob | null)[]
   }
   for (const [row, code, text] of sparse(message, 'errors', count)) {
     if (!isString(code) || !isString(text)) throw new FrameError("A step's 'errors' are malformed.")

@@ -70,12 +70,14 @@ describe('refusals name the field', () => {
     [{ min_p: 2 }, 'min_p'],
     [{ repetition_penalty: 0 }, 'repetition_penalty'],
     [{ presence_penalty: 3 }, 'presence_penalty'],
-    [{ max_new_tokens: 0 }, 'max_new_tokens'],
+    [{ max_new_tokens: -1 }, 'max_new_tokens'],
     [{ logit_bias: { 100: 1 } }, 'logit_bias'],
     [{ bad_words_ids: [[]] }, 'bad_words_ids'],
     [{ bad_words_ids: [[100]] }, 'bad_words_ids'],
     [{ eos_token_id: -1 }, 'eos_token_id'],
     [{ top_logprobs: 21 }, 'top_logprobs'],
+    [{ prompt_logprobs: 21 }, 'prompt_logprobs'],
+    [{ prompt_logprobs: -1 }, 'prompt_logprobs'],
   ])('%j', (params, field) => {
     expect(refusal(() => resolveSampling(params, undefined, context))).toMatchObject({
       code: 'invalid_request',

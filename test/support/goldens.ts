@@ -27,6 +27,8 @@ export interface Golden {
   top_ids?: number[]
   top_logprobs?: number[]
   logits_bf16_max_diff_top20?: number
+  /** Sum of the log probabilities of the prompt's tokens, the second and later ones, float32. */
+  prompt_logprob_sum?: number
 }
 
 export interface ChatCase {

@@ -65,6 +65,9 @@ describe('the outbox', () => {
     sink.outbox.add(1, delta(0, 'first'))
     await turn()
     const logprob = { token: 'x', logprob: -1, bytes: [120], top_logprobs: [] }
+    const prompt = delta(0, '', { tokens: [], promptLogprobs: [null] })
+    sink.outbox.add(1, prompt)
+    sink.outbox.add(1, delta(0, '', { tokens: [], promptLogprobs: [logprob] }))
     const given = delta(0, 'a', { logprobs: [logprob] })
     sink.outbox.add(1, given)
     sink.outbox.add(1, delta(0, 'b', { logprobs: [logprob], outputTokens: 3 }))
@@ -75,8 +78,18 @@ describe('the outbox', () => {
     sink.outbox.drain()
     await turn()
     expect(sink.steps[1]).toEqual([
-      { id: 1, delta: delta(0, 'ab', { tokens: [1, 1], logprobs: [logprob, logprob], finishReason: 'length', outputTokens: 3 }) },
+      {
+        id: 1,
+        delta: delta(0, 'ab', {
+          tokens: [1, 1],
+          logprobs: [logprob, logprob],
+          promptLogprobs: [null, logprob],
+          finishReason: 'length',
+          outputTokens: 3,
+        }),
+      },
     ])
+    expect(prompt.promptLogprobs).toEqual([null])
     expect(given).toEqual(delta(0, 'a', { logprobs: [logprob] }))
     expect([sink.outbox.size, sink.outbox.heldBytes]).toEqual([0, 0])
   })

@@ -155,6 +155,7 @@ describe('step frames', () => {
         text: '',
         tokens: [6, 7],
         logprobs: [{ token: 'x', logprob: -0.5, bytes: [120], top_logprobs: [{ token: 'y', logprob: -1, bytes: [121] }] }],
+        promptLogprobs: [null, { token: 'z', logprob: -2, bytes: [122], top_logprobs: [] }],
         finishReason: 'length',
         promptTokens: 9,
         cachedTokens: 8,
