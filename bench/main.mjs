@@ -51,10 +51,27 @@ const commands = {
       json: 'FILE',
     },
   },
+  perplexity: {
+    about: 'perplexity over a text, beside a reference: what weights, cache and kernels cost in quality',
+    options: {
+      model: 'MODEL    checkpoint directory, GGUF file or an id in the cache (default: the embedded model)',
+      text: 'FILE     UTF-8 text (default: LICENSE)',
+      ids: 'FILE     token ids in place of a text, e.g. a JSON array',
+      tokens: 'N        only the first N tokens',
+      context: 'N        tokens a window (default: the context of the model)',
+      stride: 'N        from one window to the next (default: the window)',
+      at: 'LIST     also the sums of the first so many tokens',
+      reference: 'N        a perplexity to compare with',
+      dtype: 'TYPE     weights (default auto)',
+      'kv-dtype': 'TYPE     KV cache (default: follows the weights)',
+      threads: 'N',
+      json: 'FILE',
+    },
+  },
 }
 
 function usage() {
-  const lines = ['Usage: npm run bench -- <command> [options]', '']
+  const lines = ['Usage: npm run bench -- <command> [MODEL] [options]', '']
   for (const [name, { about, options }] of Object.entries(commands)) {
     lines.push(`${name}: ${about}`)
     for (const [option, text] of Object.entries(options)) lines.push(`  --${option.padEnd(12)} ${text}`)
@@ -70,10 +87,13 @@ if (!command || args.includes('--help')) {
   process.exitCode = command || name === undefined || name === '--help' ? 0 : 2
 } else {
   try {
-    const { values } = parseArgs({
+    const { values, positionals } = parseArgs({
       args,
+      allowPositionals: 'model' in command.options,
       options: Object.fromEntries(Object.keys(command.options).map((option) => [option, { type: 'string' }])),
     })
+    if (positionals.length > 1 || (positionals.length > 0 && values.model !== undefined)) throw new Error('Name one model.')
+    if (positionals.length > 0) values.model = positionals[0]
     const { run } = await import(`./${name}.mjs`)
     await run(values)
   } catch (error) {

@@ -47,7 +47,7 @@ describe.each([...tinyModels, ...familyModels])('%s', (name) => {
           expect(prompt).toHaveLength(golden.prompt_ids.length)
           expect(prompt[0]).toBeNull()
           const far = Math.abs(sum(prompt) - golden.prompt_logprob_sum!)
-          expect(far, `golden ${golden.id}`).toBeLessThan(0.01 * golden.prompt_ids.length)
+          expect(far, `golden ${golden.id}`).toBeLessThan(0.001 * golden.prompt_ids.length)
         }
       }
     } finally {
