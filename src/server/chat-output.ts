@@ -19,6 +19,8 @@ export interface ChatOutput {
 export interface FlowControl {
   pause(): void
   resume(): void
+  /** The comment that a silent stream gets. */
+  keepAlive(): string
 }
 
 /**
@@ -74,7 +76,7 @@ export class StreamedOutput implements ChatOutput {
     if (now - this.#lastWrite < this.call.context.options.keepAliveMs || this.call.exchange.closed) return
     if (this.#chunks) this.#introduce()
     this.#open()
-    this.#pending += ': keep-alive\n\n'
+    this.#pending += this.flow.keepAlive()
     this.#flush()
   }
 

@@ -49,6 +49,10 @@ export class ChatSession implements LiveCall, GenerationSink {
     this.#run.resume()
   }
 
+  keepAlive(): string {
+    return this.#run.keepAlive()
+  }
+
   tick(now: number): void {
     if (this.#pausedAt === undefined) {
       this.#output.tick(now)

@@ -8,6 +8,7 @@ import type { ModelDirectory } from './model-directory.js'
 import type { ResponseService, ResponseStoreOptions } from './responses/service.js'
 import type { ServerMetrics } from './server-metrics.js'
 import type { TransportChoice } from './transport/open.js'
+import type { WaitingLine } from './waiting-line.js'
 
 export interface ServerOptions {
   /** Default 'localhost': 127.0.0.1 and, where there is one, ::1. */
@@ -55,6 +56,7 @@ export interface ServerContext {
   readonly keys: ApiKeys
   readonly responses: ResponseService
   readonly chats: LiveCalls
+  readonly waiting: WaitingLine
   /** Watchers of loads. */
   readonly loads: LiveCalls
   /** The template's variables that the server's flags set. */

@@ -31,6 +31,7 @@ export interface RunRequest {
 /** One generation from the choice of its model to its last delta. It holds the model meanwhile, and lets it go once. */
 export class GenerationRun {
   readonly usage = new UsageCount()
+  #line = ''
   readonly #timer: GenerationTimer
   // tells the directory that nobody waits for the model any more
   readonly #over = new AbortController()
@@ -62,6 +63,13 @@ export class GenerationRun {
     return this.#ended
   }
 
+  /** A comment for a stream that is silent for long: that it lives, and what it waits for. */
+  keepAlive(): string {
+    if (!this.#begun) return this.#lease ? ': keep-alive\n\n' : ': keep-alive, waiting for the model\n\n'
+    const position = this.context.waiting.position(this.#line, this)
+    return position === undefined ? ': keep-alive\n\n' : `: keep-alive, queue position ${position}\n\n`
+  }
+
   /** Starts the generation; the rest follows from its deltas. Never rejects. */
   async run(): Promise<void> {
     if (this.#ended) return
@@ -77,6 +85,8 @@ export class GenerationRun {
       this.usage.promptTokens = generation.promptTokens
       if (this.#paused) generation.pause()
       this.#begun = true
+      this.#line = lease.model.info.id
+      this.context.waiting.join(this.#line, this)
       this.sink.begin(lease)
     } catch (error) {
       if (!this.#ended) this.#refuse(error)
@@ -161,6 +171,7 @@ export class GenerationRun {
     }
     this.#timer.delta(delta)
     this.usage.add(delta)
+    if (delta.outputTokens > 0) this.context.waiting.leave(this.#line, this)
     const { finishReason } = delta
     if (finishReason === 'error') {
       const { code, message } = delta.error ?? { code: 'engine_error' as const, message: undefined }
@@ -189,6 +200,7 @@ export class GenerationRun {
     this.#ended = true
     if (this.#lease) this.#lease.release()
     else this.#over.abort()
+    this.context.waiting.leave(this.#line, this)
     this.context.metrics.requests.add(1, outcome)
   }
 }

@@ -8,6 +8,7 @@ import { dispatch } from './router.js'
 import { ResponseService } from './responses/service.js'
 import { ServerMetrics } from './server-metrics.js'
 import { openTransport } from './transport/open.js'
+import { WaitingLine } from './waiting-line.js'
 
 export type { ServerOptions } from './context.js'
 
@@ -61,6 +62,7 @@ function createContext(options: ResolvedServerOptions, apiKeys: readonly string[
     keys: new ApiKeys(apiKeys),
     responses: new ResponseService(options.responseStore, options.log),
     chats: new LiveCalls(),
+    waiting: new WaitingLine(),
     loads: new LiveCalls(),
     templateDefaults: {
       ...(options.reasoning === 'auto' ? {} : { enable_thinking: options.reasoning === 'on' }),

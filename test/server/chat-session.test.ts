@@ -12,6 +12,7 @@ import { InProcessModel } from '../../src/server/served-model.js'
 import { ResponseService } from '../../src/server/responses/service.js'
 import { ServerMetrics } from '../../src/server/server-metrics.js'
 import { SingleModelDirectory } from '../../src/server/single-model-directory.js'
+import { WaitingLine } from '../../src/server/waiting-line.js'
 import type { HttpExchange } from '../../src/server/transport/types.js'
 import { FakeTextModel, fakeInfo } from '../support/fake-text-model.js'
 import { chunks } from '../support/http-client.js'
@@ -99,6 +100,7 @@ async function session(fields: object, model = new HandModel()) {
     metrics: new ServerMetrics(),
     parser: new BodyParser(),
     keys: new ApiKeys([]),
+    waiting: new WaitingLine(),
     responses: new ResponseService({}, () => undefined),
     chats,
     templateDefaults: {},

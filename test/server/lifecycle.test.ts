@@ -83,12 +83,24 @@ describe.each(transports)('clients that come and go over %s', (transport) => {
     await sleep(250)
     t.model.stalled = false
     const { text } = await reply
-    expect(text).toContain(': keep-alive\n\n')
+    expect(text).toContain(': keep-alive, queue position 1\n\n')
     expect(
       chunks(text)
         .map((part) => part.choices[0]?.delta.content ?? '')
         .join(''),
     ).toBe(t.model.text)
+  })
+
+  test('a stream that waits is told its place in the queue', async () => {
+    await using t = await testServer(transport, {}, { keepAliveMs: 50 })
+    t.model.stalled = true
+    const replies = [1, 2, 3].map(() => post(t.port, { messages: hello, stream: true }))
+    await until(() => t.model.live === 3, 'all are accepted')
+    await sleep(200)
+    t.model.stalled = false
+    const texts = (await Promise.all(replies)).map(({ text }) => text)
+    const places = texts.map((text) => Number(/queue position (\d)/.exec(text)?.[1]))
+    expect(places.sort()).toEqual([1, 2, 3])
   })
 
   test('a body over the limit is 413, announced or not, and the next request works', async () => {

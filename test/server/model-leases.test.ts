@@ -140,6 +140,7 @@ describe.each(transports)('leases over %s', (transport) => {
     socket.setEncoding('utf8').on('data', (piece: string) => (text += piece))
     await until(() => text.split(': keep-alive').length > 2, 'keep-alives')
     expect(text).toContain('200 OK')
+    expect(text).toContain(': keep-alive, waiting for the model\n\n')
     expect(text).not.toContain('data:')
     t.models.loads.get('org/cold@main')!.ready()
     await until(() => text.includes('[DONE]'), 'the rest')

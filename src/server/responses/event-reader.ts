@@ -6,6 +6,8 @@ const writeLength = 64 << 10
 
 /** What a reader tells of its client. */
 export interface ReaderEvents {
+  /** The comment that a silent stream gets. */
+  keepAlive(): string
   /** The client does not keep up, or has caught up again. */
   onFlow?(blocked: boolean): void
   /** The client has left, or has not read for too long. */
@@ -68,7 +70,7 @@ export class EventReader implements EventListener {
     }
     if (now - this.#lastWrite < keepAliveMs || this.call.exchange.closed) return
     this.open()
-    this.#write(': keep-alive\n\n')
+    this.#write(this.events.keepAlive())
   }
 
   /** Lets go of the log without a word to the client. */

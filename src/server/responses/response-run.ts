@@ -120,6 +120,7 @@ export class ResponseRun implements GenerationSink, LiveCall {
       this.log,
       from,
       {
+        keepAlive: () => this.#generation.keepAlive(),
         onFlow: (blocked) => {
           if (this.background) return
           if (blocked) this.#generation.pause()
