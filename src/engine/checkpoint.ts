@@ -30,6 +30,8 @@ export interface Checkpoint {
   tokenizerConfig: Record<string, unknown>
   /** `model_type` of config.json; '' where it has none. */
   modelType: string
+  /** The tokenizer's `response_template`, where it has one. */
+  responseTemplate?: unknown
 }
 
 function readJson(dir: string, name: string): Record<string, unknown> | undefined {
@@ -97,6 +99,7 @@ export function readCheckpoint(dir: string): Checkpoint {
     chatTemplates: chatTemplatesOf(dir, tokenizerConfig),
     specialTokens,
     tokenizerConfig,
+    responseTemplate: tokenizerConfig['response_template'],
     modelType: typeof config['model_type'] === 'string' ? config['model_type'] : '',
   }
 }

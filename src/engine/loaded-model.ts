@@ -49,6 +49,8 @@ interface ModelText {
   eosTokenIds: number[]
   /** How the model writes reasoning and calls; undefined: it has no notation that is known. */
   format: AnswerFormat | undefined
+  /** What a user should know of the checkpoint. */
+  warning?: string
 }
 
 // the parts of a checkpoint directory that are not weights; undefined for a GGUF file, which brings its own
@@ -60,7 +62,7 @@ function readText(options: EngineOptions): ModelText | undefined {
     templates: new ChatTemplates(checkpoint.chatTemplates, checkpoint.specialTokens, options.chatTemplateKwargs),
     generationDefaults: checkpoint.generationDefaults,
     eosTokenIds: checkpoint.eosTokenIds,
-    format: answerFormat(checkpoint),
+    ...answerFormat(checkpoint),
   }
 }
 
@@ -73,7 +75,7 @@ function ggufText(native: NativeModel, options: EngineOptions): ModelText {
     templates: new ChatTemplates(sources, { bos_token: gguf.bosToken, eos_token: gguf.eosToken }, options.chatTemplateKwargs),
     generationDefaults: {},
     eosTokenIds: gguf.eosTokenIds,
-    format: answerFormat({ chatTemplates: sources, modelType: native.info.architecture }),
+    ...answerFormat({ chatTemplates: sources, modelType: native.info.architecture }),
   }
 }
 
@@ -192,6 +194,7 @@ export class LoadedModel implements TextModel, AsyncDisposable {
     const ignored = unsupportedFields(text.generationDefaults)
     const warnings = [
       ...native.info.warnings,
+      ...(text.warning === undefined ? [] : [text.warning]),
       ...(ignored.length > 0 ? [`generation_config.json sets ${ignored.join(', ')}: not supported, without effect.`] : []),
     ]
     const info = modelInfo(options, native.info, text.templates.exists, performance.now() - started)
@@ -293,7 +296,9 @@ export class LoadedModel implements TextModel, AsyncDisposable {
     const readers = this.#readers(request, rendered.chat)
     const forced = request.toolChoice !== undefined && request.toolChoice !== 'auto' && request.toolChoice !== 'none'
     if (forced) throw new RequestError('unsupported_parameter', 'A call cannot be forced on this model.', 'tool_choice')
-    const sampling = resolveSampling(request.params, request.generationConfig, {
+    const params =
+      readers.length > 0 && this.#text.format?.allSpecialTokens ? { ...request.params, skip_special_tokens: false } : request.params
+    const sampling = resolveSampling(params, request.generationConfig, {
       defaults: this.#text.generationDefaults,
       eosTokenIds: this.#text.eosTokenIds,
       vocabSize: this.info.vocabSize,

@@ -55,7 +55,14 @@ function schemaTypes(schema: unknown): string[] {
   return [...own, ...inner, ...(schema['nullable'] === true ? ['null'] : [])]
 }
 
-function castTo(type: string, text: string): unknown {
+/** Any text is a value of the schema, or nothing is said of its type. */
+export function takesText(schema: unknown): boolean {
+  const types = schemaTypes(schema)
+  return types.length === 0 || types.includes('string')
+}
+
+/** A text as a value of a type; undefined: it is none. */
+export function castTo(type: string, text: string): unknown {
   const word = text.trim().toLowerCase()
   switch (type) {
     case 'integer':

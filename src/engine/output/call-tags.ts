@@ -1,6 +1,8 @@
 // Calls written as tags: <function=NAME><parameter=KEY>VALUE</parameter>…</function>
+import type { Constraint } from '../constraint.js'
 import type { ToolCall } from './answer.js'
-import { castArgument, isJsonObject } from './call-json.js'
+import { castArgument, isJsonObject, takesText } from './call-json.js'
+import { anyOf, type CallableTool, literal, optional, sequence } from './constraints.js'
 import type { ToolSchemas } from './format.js'
 
 const opening = /^\s*<function=([^>\n]+)>/
@@ -30,4 +32,25 @@ export function tagCall(body: string, tools: ToolSchemas): ToolCall | undefined 
     rest = rest.slice(valueEnd + parameterEnd.length).trimStart()
   }
   return { name, arguments: JSON.stringify(Object.fromEntries(values)) }
+}
+
+// a text ends where its closing tag begins; everything else is JSON
+function valueConstraint(schema: unknown): Constraint {
+  const end = `\n${parameterEnd}\n`
+  const choices = isJsonObject(schema) && Array.isArray(schema['enum']) ? schema['enum'] : undefined
+  if (choices?.every((choice) => typeof choice === 'string')) return sequence(anyOf(choices.map(literal)), literal(end))
+  if (takesText(schema)) return { type: 'text_until', literals: [end] }
+  return sequence({ type: 'json_schema', schema: isJsonObject(schema) ? schema : true }, literal(end))
+}
+
+/** A call of the tool, its parameters in the order of the schema. */
+export function tagCallConstraint({ name, parameters }: CallableTool): Constraint {
+  const schema = isJsonObject(parameters) ? parameters : {}
+  const properties = isJsonObject(schema['properties']) ? schema['properties'] : {}
+  const required = new Set<unknown>(Array.isArray(schema['required']) ? schema['required'] : [])
+  const values = Object.entries(properties).map(([key, value]) => {
+    const part = sequence(literal(`${parameter}${key}>\n`), valueConstraint(value))
+    return required.has(key) ? part : optional(part)
+  })
+  return sequence(literal(`<function=${name}>\n`), ...values, literal(closing))
 }

@@ -1,6 +1,8 @@
 // gpt-oss's harmony: the answer is a row of messages, each with a header that says which channel or tool it goes to.
+import type { Constraint } from '../constraint.js'
 import { Answer, type AnswerParser, type AnswerPart } from './answer.js'
 import { argumentsText, parseExactly } from './call-json.js'
+import { anyOf, argumentsOf, type CallableTool, literal, optional, sequence } from './constraints.js'
 import type { AnswerFormat, ParserOptions } from './format.js'
 import { findMarker } from './markers.js'
 
@@ -121,8 +123,27 @@ class HarmonyParser implements AnswerParser {
 // a header's text without the words that only open a message
 const spoken = (text: string): string => text.replace(/^(?:<\|start\|>)?\s*(?:assistant)?/, '')
 
+const analysis = sequence(
+  literal(`${channel}analysis${message}`),
+  { type: 'text_until', literals: ['<|end|>'] },
+  literal(`${start}assistant`),
+)
+
+// as the template writes it, and as the model was taught to
+const header = ({ name }: CallableTool): Constraint =>
+  anyOf([
+    literal(` to=functions.${name}${channel}commentary json${message}`),
+    literal(`${channel}commentary to=functions.${name} <|constrain|>json${message}`),
+  ])
+
 export const harmonyFormat: AnswerFormat = {
   name: 'harmony',
   markers: [channel, message, '<|constrain|>', ...ends],
   parser: (prompt, options) => new HarmonyParser(prompt, options),
+  constrain({ content, calls }) {
+    const options = content ? [sequence(literal(`${channel}final${message}`), content)] : []
+    // one call: the model ends its turn with it
+    if (calls) options.push(anyOf(calls.tools.map((tool) => sequence(header(tool), argumentsOf(tool)))))
+    return sequence(optional(analysis), anyOf(options))
+  },
 }

@@ -1,7 +1,9 @@
 // ChatML's tags: <think>…</think> and <tool_call>…</tool_call> (Qwen, SmolLM3, Hermes, DeepSeek-R1's distillations).
+import type { Constraint } from '../constraint.js'
 import type { ToolCall } from './answer.js'
 import { jsonCalls } from './call-json.js'
-import { tagCall } from './call-tags.js'
+import { tagCall, tagCallConstraint } from './call-tags.js'
+import { anyOf, argumentsOf, behindReasoning, type CallableTool, callsOf, gap, literal, sequence } from './constraints.js'
 import type { AnswerFormat, ToolSchemas } from './format.js'
 import { type Block, MarkupParser } from './markup-parser.js'
 
@@ -15,13 +17,28 @@ function readCalls(body: string, tools: ToolSchemas): ToolCall[] | undefined {
 const think: Block = { kind: 'reasoning', open: '<think>', close: '</think>', control: false }
 const toolCall: Block = { kind: 'call', open: '<tool_call>', close: '</tool_call>', read: readCalls, jsonStrings: true }
 
-function format(name: string, blocks: readonly Block[]): AnswerFormat {
+const jsonCall = (tool: CallableTool): Constraint =>
+  sequence(literal(`{"name": ${JSON.stringify(tool.name)}, "arguments": `), argumentsOf(tool), literal('}'))
+
+type CallConstraint = (tool: CallableTool) => Constraint
+
+function format(name: string, blocks: readonly Block[], call?: CallConstraint): AnswerFormat {
+  const notation = { blocks, strays: [] }
+  const calls = (tools: readonly CallableTool[], many: boolean, inner: CallConstraint): Constraint =>
+    callsOf(sequence(literal(toolCall.open), gap, anyOf(tools.map(inner)), gap, literal(toolCall.close)), many)
   return {
     name,
     markers: blocks.flatMap(({ open, close }) => [open, close]),
-    parser: (prompt, options) => new MarkupParser({ blocks, strays: [] }, prompt, options),
+    parser: (prompt, options) => new MarkupParser(notation, prompt, options),
+    constrain(allowed, prompt) {
+      const options = allowed.content ? [allowed.content] : []
+      if (allowed.calls && call) options.push(calls(allowed.calls.tools, allowed.calls.many, call))
+      return options.length > 0 ? behindReasoning(anyOf(options), notation, prompt) : undefined
+    },
   }
 }
 
 export const thinkFormat = format('think', [think])
-export const taggedFormat = format('tagged', [think, toolCall])
+export const taggedFormat = format('tagged', [think, toolCall], jsonCall)
+/** The same, for templates that show calls as tags: both ways of writing calls are read, this one is forced. */
+export const nestedTagsFormat = format('nested tags', [think, toolCall], tagCallConstraint)

@@ -1,0 +1,213 @@
+// Reads answers by a response_template: in the field without a beginning every other one may open, in the others only their end counts.
+import { Answer, type AnswerParser, type AnswerPart, type ToolCall } from '../answer.js'
+import { castArgument, isJsonObject, jsonCall, parseExactly } from '../call-json.js'
+import type { ParserOptions, ToolSchemas } from '../format.js'
+import { applyTransform, ContentError, parseContent } from './content.js'
+import type { Delimiter, ResponseTemplate, TemplateField } from './template.js'
+
+interface Hit {
+  field: TemplateField
+  kind: 'open' | 'close'
+  at: number
+  text: string
+  groups: Record<string, string>
+}
+
+type Role = 'content' | 'reasoning' | 'calls' | 'unknown'
+
+const roles: Readonly<Record<string, Role>> = {
+  content: 'content',
+  reasoning_content: 'reasoning',
+  thinking: 'reasoning',
+  reasoning: 'reasoning',
+  tool_calls: 'calls',
+}
+
+const roleOf = (field: TemplateField | undefined): Role => (field && Object.hasOwn(roles, field.name) ? roles[field.name]! : 'unknown')
+// text as it comes; what needs its whole body is given out at its end
+const streams = (field: TemplateField): boolean => field.content === 'text' && field.transform === undefined
+
+export class TemplateParser implements AnswerParser {
+  readonly #answer: Answer
+  /** The field that is open; undefined: the one without a beginning. */
+  #field: TemplateField | undefined
+  #groups: Record<string, string> = {}
+  #opening = ''
+  #body = ''
+  #text = ''
+  #ended = false
+
+  constructor(
+    private readonly template: ResponseTemplate,
+    prompt: string,
+    private readonly options: ParserOptions,
+  ) {
+    this.#answer = new Answer(options.maxCalls)
+    let begin = -1
+    for (const match of prompt.matchAll(template.anchor)) begin = match.index + match[0].length
+    // the template has begun the answer; a prompt in which nothing can be found has not
+    if (begin >= 0) this.push(prompt.slice(begin))
+  }
+
+  get inReasoning(): boolean {
+    return roleOf(this.#field ?? this.template.implicit) === 'reasoning'
+  }
+
+  get endsWithCall(): boolean {
+    return this.#answer.endsWithCall
+  }
+
+  get full(): boolean {
+    return this.#answer.full
+  }
+
+  push(text: string): AnswerPart {
+    this.#text += text
+    while (this.#step());
+    return this.#answer.take()
+  }
+
+  finish(cut: boolean): AnswerPart {
+    this.#ended = true
+    while (this.#step());
+    // half a call may read like a whole one, but for JSON
+    const half = cut && this.#field?.content !== 'json' && roleOf(this.#field) === 'calls'
+    if (half) this.#answer.content(this.#opening + this.#body)
+    else this.#close('')
+    return this.#answer.finish()
+  }
+
+  #step(): boolean {
+    const { hit, hold } = this.#scan()
+    if (!hit) {
+      this.#say(this.#text.slice(0, hold))
+      this.#text = this.#text.slice(hold)
+      return false
+    }
+    this.#say(this.#text.slice(0, hit.at))
+    this.#text = this.#text.slice(hit.at + hit.text.length)
+    if (hit.kind === 'close') this.#close(hit.text)
+    else {
+      this.#close('')
+      this.#open(hit)
+    }
+    // a match of nothing would be found again for ever
+    return hit.text !== '' || hit.at > 0
+  }
+
+  /** The first delimiter that can be decided, and the place from which on the text may be part of one that cannot. */
+  #scan(): { hit: Hit | undefined; hold: number } {
+    let hit: Hit | undefined
+    let hold = this.#text.length
+    for (const [kind, field, delimiter] of this.#watched()) {
+      const pending = this.#ended ? this.#text.length : this.#pendingAt(delimiter)
+      delimiter.full.lastIndex = 0
+      const match = delimiter.full.exec(this.#text)
+      const end = match ? match.index + match[0].length : 0
+      const grows = match && !this.#ended && end === this.#text.length && (match[0] === '' || delimiter.canGrow)
+      if (!match || grows || pending < match.index) {
+        hold = Math.min(hold, pending, match ? match.index : pending)
+        continue
+      }
+      const better = !hit || match.index < hit.at || (match.index === hit.at && match[0].length > hit.text.length)
+      if (better) hit = { field, kind, at: match.index, text: match[0], groups: namedGroups(match) }
+    }
+    return hit && hit.at < hold ? { hit, hold } : { hit: hit && this.#ended ? hit : undefined, hold }
+  }
+
+  #pendingAt({ partial }: Delimiter): number {
+    partial.lastIndex = 0
+    return partial.exec(this.#text)?.index ?? this.#text.length
+  }
+
+  #watched(): [Hit['kind'], TemplateField, Delimiter][] {
+    const field = this.#field
+    if (field) return field.close ? [['close', field, field.close]] : []
+    const { fields, implicit } = this.template
+    const opens = fields.flatMap((each): [Hit['kind'], TemplateField, Delimiter][] =>
+      each.open && this.#wanted(each) ? [['open', each, each.open]] : [],
+    )
+    return implicit?.close ? [...opens, ['close', implicit, implicit.close]] : opens
+  }
+
+  #wanted(field: TemplateField): boolean {
+    return this.options.readCalls || roleOf(field) !== 'calls'
+  }
+
+  #say(text: string): void {
+    const field = this.#field ?? this.template.implicit
+    if (text === '') return
+    if (field && streams(field) && roleOf(field) === 'content') this.#answer.content(text)
+    else if (field && streams(field) && roleOf(field) === 'reasoning') this.#answer.reasoning(text)
+    else if (field) this.#body += text
+    // a template without a field for it leaves text outside of all others out; here it is content
+    else this.#answer.content(text)
+  }
+
+  #open({ field, text, groups }: Hit): void {
+    this.#field = field
+    this.#groups = groups
+    this.#opening = text
+    this.#body = ''
+    this.#answer.border()
+  }
+
+  /** @param closing the delimiter's text; '' where the field ends without one */
+  #close(closing: string): void {
+    const field = this.#field ?? this.template.implicit
+    const body = this.#body
+    const explicit = this.#field !== undefined
+    this.#field = undefined
+    this.#body = ''
+    if (!field) return
+    if (!streams(field) && (explicit || body !== '')) this.#emit(field, body, closing)
+    if (explicit || closing !== '') this.#answer.border()
+  }
+
+  #emit(field: TemplateField, body: string, closing: string): void {
+    const role = roleOf(field)
+    if (role === 'unknown') return
+    const value = this.#valueOf(field, body)
+    const calls = role === 'calls' ? callsIn(value, this.options.tools) : undefined
+    if (calls) for (const call of calls) this.#answer.call(call)
+    else if (role === 'reasoning' && value !== undefined) this.#answer.reasoning(asText(value))
+    else if (role === 'content' && value !== undefined) this.#answer.content(asText(value))
+    else this.#answer.content(this.#opening + body + closing)
+  }
+
+  #valueOf(field: TemplateField, body: string): unknown {
+    try {
+      const value = parseContent(body, field.content, field.args)
+      if (field.transform === undefined) return value
+      if (!field.transformEach) return applyTransform(field.transform, { ...this.#groups, content: value })
+      return Array.isArray(value) && value.every(isJsonObject)
+        ? value.map((item) => applyTransform(field.transform, { ...this.#groups, ...item }))
+        : undefined
+    } catch (error) {
+      if (error instanceof ContentError) return undefined
+      throw error
+    }
+  }
+}
+
+const namedGroups = (match: RegExpExecArray): Record<string, string> =>
+  Object.fromEntries(Object.entries(match.groups ?? {}).filter(([, value]) => (value as string | undefined) !== undefined))
+
+const asText = (value: unknown): string => (typeof value === 'string' ? value : JSON.stringify(value))
+
+/** Bare values are cast to the types of the tool's schema. undefined: any of it is no call. */
+function callsIn(value: unknown, tools: ToolSchemas): ToolCall[] | undefined {
+  const calls = (Array.isArray(value) ? value : [value]).map(jsonCall)
+  return calls.length > 0 && calls.every((call) => call !== undefined) ? calls.map((call) => typedCall(call, tools)) : undefined
+}
+
+function typedCall(call: ToolCall, tools: ToolSchemas): ToolCall {
+  const properties = tools.get(call.name)?.['properties']
+  const values = parseExactly(call.arguments)
+  if (!isJsonObject(properties) || !isJsonObject(values)) return call
+  const typed = Object.entries(values).map(([key, value]): [string, unknown] => [
+    key,
+    typeof value === 'string' && Object.hasOwn(properties, key) ? castArgument(value, properties[key]) : value,
+  ])
+  return { name: call.name, arguments: JSON.stringify(Object.fromEntries(typed)) }
+}
