@@ -182,7 +182,7 @@ export class ModelRegistry implements ModelDirectory {
   /** With a pin just that one: nothing else would be served. */
   async list(): Promise<ModelRow[]> {
     const { pinned, local = [] } = this.#options
-    const here = this.#residency.entries.filter(({ phase }) => phase === 'ready' || phase === 'loading')
+    const here = this.#residency.entries.filter(({ phase }) => phase === 'ready')
     const loaded = here.map(({ found, name }): LoadedName => {
       const { commit, file } = found
       // as the cache's rows have it, whichever name it was loaded by
@@ -192,7 +192,8 @@ export class ModelRegistry implements ModelDirectory {
     const known = (pinned ? [pinned] : local).filter((model) => !here.some(({ name }) => name.id === model.id))
     const rows = modelRows(pinned ? [] : await scanCache(this.#source.cache), loaded)
     const others = modelRows([], known).map(({ owned_by, id, object, created }): ModelRow => ({ owned_by, id, object, created }))
-    return [...rows.filter(({ loaded }) => loaded), ...others, ...rows.filter(({ loaded }) => !loaded)]
+    // the demo comes after what the user has got
+    return [...rows, ...others]
   }
 
   entries(): readonly DirectoryEntry[] {
