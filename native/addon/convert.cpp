@@ -183,6 +183,26 @@ Napi::Array prompt_logprobs_of(Napi::Env env, const std::vector<std::optional<Sa
 
 }  // namespace
 
+namespace {
+
+Napi::Object to_js(Napi::Env env, const LoadTimings& timings) {
+    Napi::Object object = Napi::Object::New(env);
+    object.Set("files", timings.files);
+    object.Set("weights", timings.weights);
+    object.Set("quantize", timings.quantize);
+    object.Set("vocabulary", timings.vocabulary);
+    object.Set("context", timings.context);
+    return object;
+}
+
+Napi::Array to_js(Napi::Env env, const std::vector<std::string>& texts) {
+    Napi::Array list = Napi::Array::New(env, texts.size());
+    for (std::uint32_t i = 0; i < texts.size(); ++i) list.Set(i, texts[i]);
+    return list;
+}
+
+}  // namespace
+
 Napi::Value to_bytes(Napi::Env env, std::string_view bytes) {
     Napi::Uint8Array array = Napi::Uint8Array::New(env, bytes.size());
     if (!bytes.empty()) std::memcpy(array.Data(), bytes.data(), bytes.size());
@@ -194,6 +214,7 @@ ModelHostOptions to_host_options(const Napi::Object& from) {
     ModelHostOptions options;
     options.path = text(from, "path");
     options.dtype = text(from, "dtype");
+    options.quantization = text(from, "quantization");
     options.kv_cache_dtype = text(from, "kvCacheDtype");
     options.kv_cache_memory = static_cast<std::uint64_t>(number(from, "kvCacheMemory", 0, kLargestSize));
     options.max_batch_tokens = int32(from, "maxBatchTokens");
@@ -236,6 +257,7 @@ Napi::Object to_js(Napi::Env env, const ModelHostInfo& info) {
     Napi::Object object = Napi::Object::New(env);
     object.Set("architecture", info.architecture);
     object.Set("dtype", info.dtype);
+    object.Set("quantization", info.quantization);
     object.Set("kvCacheDtype", info.kv_cache_dtype);
     object.Set("parameters", static_cast<double>(info.parameters));
     object.Set("weightBytes", static_cast<double>(info.weight_bytes));
@@ -259,11 +281,9 @@ Napi::Object to_js(Napi::Env env, const ModelHostInfo& info) {
     object.Set("maxBatchTokens", info.max_batch_tokens);
     object.Set("threads", info.threads);
     object.Set("attentionKernel", info.attention_kernel);
-    object.Set("weightsMs", info.weights_ms);
-    object.Set("engineMs", info.engine_ms);
-    Napi::Array warnings = Napi::Array::New(env, info.warnings.size());
-    for (std::uint32_t i = 0; i < info.warnings.size(); ++i) warnings.Set(i, info.warnings[i]);
-    object.Set("warnings", warnings);
+    object.Set("timings", to_js(env, info.timings));
+    object.Set("warnings", to_js(env, info.warnings));
+    object.Set("notes", to_js(env, info.notes));
     if (info.gguf) {
         Napi::Object gguf = Napi::Object::New(env);
         gguf.Set("chatTemplate", info.gguf->chat_template);

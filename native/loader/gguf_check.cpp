@@ -156,6 +156,13 @@ class Checker {
         }
     }
 
+    bool quantized() const {
+        for (std::int64_t i = 0; i < gguf_get_n_tensors(gguf_); ++i) {
+            if (ggml_is_quantized(gguf_get_tensor_type(gguf_, i))) return true;
+        }
+        return false;
+    }
+
     std::string main_type() const {
         std::map<ggml_type, std::uint64_t> bytes;
         for (std::int64_t i = 0; i < gguf_get_n_tensors(gguf_); ++i)
@@ -183,18 +190,22 @@ std::unique_ptr<gguf_context, FreeGguf> read_header(const std::filesystem::path&
     if (start != "GGUF") throw LoadError(LoadError::Kind::invalid, name + " is not a GGUF file.");
     std::unique_ptr<gguf_context, FreeGguf> gguf(gguf_init_from_file(path.c_str(), {true, nullptr}));
     if (!gguf) throw LoadError(LoadError::Kind::invalid, name + " is damaged or truncated: its GGUF header cannot be read.");
-    const std::size_t data = gguf_get_data_offset(gguf.get());
-    for (std::int64_t i = 0; i < gguf_get_n_tensors(gguf.get()); ++i) {
-        const std::size_t offset = gguf_get_tensor_offset(gguf.get(), i), size = gguf_get_tensor_size(gguf.get(), i);
-        if (data > bytes.size() || offset > bytes.size() - data || size > bytes.size() - data - offset) {
-            throw LoadError(LoadError::Kind::invalid, name + " is truncated: the tensor " + in_quotes(gguf_get_tensor_name(gguf.get(), i)) +
-                                                          " reaches beyond its end.");
-        }
-    }
+    check_gguf_tensors(gguf.get(), file);
     return gguf;
 }
 
 }  // namespace
+
+void check_gguf_tensors(const gguf_context* header, const MappedFile& file) {
+    const std::size_t data = gguf_get_data_offset(header), bytes = file.bytes().size();
+    for (std::int64_t i = 0; i < gguf_get_n_tensors(header); ++i) {
+        const std::size_t offset = gguf_get_tensor_offset(header, i), size = gguf_get_tensor_size(header, i);
+        if (data > bytes || offset > bytes - data || size > bytes - data - offset) {
+            throw LoadError(LoadError::Kind::invalid, file.name() + " is truncated: the tensor " +
+                                                          in_quotes(gguf_get_tensor_name(header, i)) + " reaches beyond its end.");
+        }
+    }
+}
 
 GgufSummary check_gguf(const std::filesystem::path& path) {
     const auto gguf = read_header(path);
@@ -206,7 +217,9 @@ GgufSummary check_gguf(const std::filesystem::path& path) {
     check.plain_heads(summary.architecture);
     check.vocabulary();
     summary.main_type = check.main_type();
+    summary.quantized = check.quantized();
     check.in_range("split.count", 0, 999);
+    summary.layers = static_cast<std::int32_t>(check.integer(summary.architecture + ".block_count").value_or(0));
     summary.splits = std::max<std::int64_t>(1, check.integer("split.count").value_or(1));
     return summary;
 }

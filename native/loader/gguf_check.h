@@ -4,13 +4,22 @@
 #include <filesystem>
 #include <string>
 
+#include "loader/mapped_file.h"
+
+struct gguf_context;
+
 namespace tfserve {
 
 struct GgufSummary {
     std::string architecture;  ///< general.architecture
     std::string main_type;     ///< type of most bytes of weights: q4_1, bfloat16, ...
+    bool quantized = false;    ///< some of its weights are
     std::int64_t splits = 1;   ///< files the model consists of
+    std::int32_t layers = 0;   ///< <architecture>.block_count
 };
+
+/// Checks that all tensors that a header names lie in its file. Throws LoadError.
+void check_gguf_tensors(const gguf_context* header, const MappedFile& file);
 
 /// Reads the header alone and checks it. Throws LoadError.
 GgufSummary check_gguf(const std::filesystem::path& path);

@@ -1,6 +1,10 @@
 #include "loader/gguf_loader.h"
 
+#include <chrono>
+#include <utility>
+
 #include "loader/gguf_check.h"
+#include "loader/gguf_quantizer.h"
 #include "loader/gguf_vocab.h"
 #include "loader/llama_log.h"
 
@@ -35,15 +39,30 @@ std::int32_t head_size(const llama_model* model) {
     return llama_model_n_head(model) > 0 ? llama_model_n_embd(model) / llama_model_n_head(model) : 0;
 }
 
-}  // namespace
+/// Why llama.cpp did not take a file.
+LoadError refusal(const std::string& name, const GgufSummary& summary, const LlamaLogCapture& log) {
+    if (log.has_error("unknown model architecture")) {
+        return {LoadError::Kind::unsupported, name + ": the architecture " + in_quotes(summary.architecture) + " is not supported."};
+    }
+    if (log.has_error("unknown pre-tokenizer") || log.has_error("unknown tokenizer")) {
+        return {LoadError::Kind::unsupported, name + ": its tokenizer is not supported."};
+    }
+    if (log.has_error("unable to allocate") || log.has_error("bad_alloc")) {
+        return {LoadError::Kind::out_of_memory, "There is not enough memory to load " + name + "."};
+    }
+    if (log.has_error("failed to load GGUF split")) {
+        return {LoadError::Kind::not_found,
+                name + " is the first of " + std::to_string(summary.splits) + " files, and not all of them can be read."};
+    }
+    return {LoadError::Kind::invalid,
+            name + " is damaged or incomplete: its metadata and its weights do not fit together; the log says more."};
+}
 
-LoadedModel load_gguf(const LoadOptions& options, const ProgressFn& progress, const std::atomic<bool>* cancel) {
-    const std::string name = options.path.filename().string();
+LoadedModel::ModelPtr load_mapped(const LoadOptions& options, const GgufSummary& summary, const ProgressFn& progress,
+                                  const std::atomic<bool>* cancel) {
     std::error_code ignored;
     const auto file_bytes = std::filesystem::file_size(options.path, ignored);
-
-    LlamaLogCapture log;
-    const GgufSummary summary = check_gguf(options.path);
+    const LlamaLogCapture log;
     Watch watch{progress, cancel, ignored ? 0 : static_cast<std::uint64_t>(file_bytes)};
     llama_model_params parameters = llama_model_default_params();
     parameters.load_mode = LLAMA_LOAD_MODE_MMAP;
@@ -51,34 +70,51 @@ LoadedModel load_gguf(const LoadOptions& options, const ProgressFn& progress, co
     parameters.progress_callback = &Watch::step;
     parameters.progress_callback_user_data = &watch;
     LoadedModel::ModelPtr model(llama_model_load_from_file(options.path.c_str(), parameters));
-    if (!model) {
-        if (cancel != nullptr && cancel->load()) throw LoadError(LoadError::Kind::cancelled, "Loading was cancelled.");
-        if (log.has_error("unknown model architecture")) {
-            throw LoadError(LoadError::Kind::unsupported,
-                            name + ": the architecture " + in_quotes(summary.architecture) + " is not supported.");
-        }
-        if (log.has_error("unknown pre-tokenizer") || log.has_error("unknown tokenizer")) {
-            throw LoadError(LoadError::Kind::unsupported, name + ": its tokenizer is not supported.");
-        }
-        if (log.has_error("unable to allocate") || log.has_error("bad_alloc")) {
-            throw LoadError(LoadError::Kind::out_of_memory, "There is not enough memory to load " + name + ".");
-        }
-        if (log.has_error("failed to load GGUF split")) {
-            throw LoadError(LoadError::Kind::not_found,
-                            name + " is the first of " + std::to_string(summary.splits) + " files, and not all of them can be read.");
-        }
-        throw LoadError(LoadError::Kind::invalid,
-                        name + " is damaged or incomplete: its metadata and its weights do not fit together; the log says more.");
+    if (model) return model;
+    if (cancel != nullptr && cancel->load()) throw LoadError(LoadError::Kind::cancelled, "Loading was cancelled.");
+    throw refusal(options.path.filename().string(), summary, log);
+}
+
+}  // namespace
+
+LoadedModel load_gguf(const LoadOptions& options, const ProgressFn& progress, const std::atomic<bool>* cancel) {
+    using Clock = std::chrono::steady_clock;
+    auto ms = [](Clock::duration time) { return std::chrono::duration<double, std::milli>(time).count(); };
+    const auto start = Clock::now();
+    const GgufSummary summary = check_gguf(options.path);
+    const auto opened = Clock::now();
+    ModelInfo info;
+    LoadedModel::ModelPtr model;
+    std::vector<std::shared_ptr<const MappedFile>> files;
+    // quantising twice would only add the errors
+    if (options.quantization != nullptr && summary.quantized) {
+        info.warnings.push_back(options.path.filename().string() + " is quantised already (" + summary.main_type +
+                                "): it is served as it is. To quantise, name a file in bfloat16, float16 or float32.");
     }
+    if (options.quantization != nullptr && !summary.quantized) {
+        info.quantization = options.quantization->name;
+        const Refusal refuse = [&](const LlamaLogCapture& log) { return refusal(options.path.filename().string(), summary, log); };
+        QuantizedGguf quantized = load_quantized_gguf(options, summary, refuse, progress, cancel);
+        model = std::move(quantized.model);
+        files = std::move(quantized.files);
+        info.dtype = quantized.types.main_type;
+        info.num_parameters = quantized.num_parameters;
+        info.weight_bytes = quantized.types.bytes;
+        info.mapped_bytes = quantized.stats.mapped_bytes;
+        info.quantized_ms = quantized.stats.quantized_ms;
+        if (!quantized.types.note.empty()) info.notes.push_back(quantized.types.note);
+    } else {
+        model = load_mapped(options, summary, progress, cancel);
+        info.dtype = summary.main_type;
+        info.num_parameters = llama_model_n_params(model.get());
+        info.weight_bytes = info.mapped_bytes = llama_model_size(model.get());
+    }
+    info.files_ms = ms(opened - start);
+    info.weights_ms = ms(Clock::now() - opened);
 
     const llama_vocab* vocab = llama_model_get_vocab(model.get());
-    ModelInfo info;
     info.format = ModelInfo::Format::gguf;
     info.architecture = info.llama_architecture = summary.architecture;
-    info.dtype = summary.main_type;
-    info.num_parameters = llama_model_n_params(model.get());
-    info.weight_bytes = llama_model_size(model.get());
-    info.mapped_bytes = info.weight_bytes;
     info.context_length = llama_model_n_ctx_train(model.get());
     info.vocab_size = llama_vocab_n_tokens(vocab);
     info.hidden_size = llama_model_n_embd(model.get());
@@ -93,7 +129,7 @@ LoadedModel load_gguf(const LoadOptions& options, const ProgressFn& progress, co
         info.warnings.push_back("A GGUF file keeps the types of its weights (" + summary.main_type +
                                 " here); the dtype option is ignored.");
     }
-    return LoadedModel(std::move(model), std::move(info), {});
+    return LoadedModel(std::move(model), std::move(info), std::move(files));
 }
 
 }  // namespace tfserve

@@ -24,6 +24,8 @@ class MappedFile {
     const std::string& name() const { return name_; }
     /// Asks the system to read the whole file ahead.
     void prefetch() const;
+    /// Takes a part of bytes() out of this process's memory: it is read anew when it is looked at again.
+    void discard(std::span<const std::byte> part) const;
 
    private:
     const std::byte* data_ = nullptr;

@@ -14,6 +14,7 @@
 #include "llama.h"
 #include "loader/load_error.h"
 #include "loader/mapped_file.h"
+#include "loader/quantization.h"
 
 namespace tfserve {
 
@@ -25,6 +26,9 @@ struct LoadOptions {
     WeightType dtype = WeightType::as_stored;  ///< a GGUF file keeps its own types, whatever is asked for
     std::int32_t gpu_layers = -1;              ///< layers on a GPU where there is one; negative: all
     bool zero_copy = true;                     ///< let weights that need no change stay in the mapped checkpoint
+    /// Quantises matrices of float types while they are loaded; null: not. `dtype` is then for the matrices that are not quantised.
+    const QuantizationScheme* quantization = nullptr;
+    std::int32_t threads = 1;  ///< that convert and quantise
 };
 
 struct LoadProgress {
@@ -42,6 +46,7 @@ struct ModelInfo {
     std::string architecture;  ///< class name of transformers, or general.architecture of a GGUF file
     std::string llama_architecture;
     std::string dtype;  ///< of most weights: bfloat16, ..., q4_1
+    std::string quantization;  ///< name of the scheme that made them so; empty: they were not quantised here
     std::uint64_t num_parameters = 0;
     std::uint64_t weight_bytes = 0;   ///< in memory, mapped or not
     std::uint64_t mapped_bytes = 0;   ///< of them, used in place from the checkpoint's files
@@ -55,6 +60,10 @@ struct ModelInfo {
     std::optional<TokenId> bos_token_id;  ///< of config.json or the GGUF file; generation_config.json goes before it
     std::vector<TokenId> eos_token_ids;
     std::vector<std::string> warnings;  ///< sentences for the log
+    std::vector<std::string> notes;     ///< the same, nothing to worry about
+    double files_ms = 0;                ///< time to map the files and to read what is not weights
+    double weights_ms = 0;              ///< time to put the weights where they are computed with, quantised_ms included
+    double quantized_ms = 0;            ///< time to quantise
 };
 
 /// A model and the files its weights may lie in; the files are let go after the model.

@@ -13,6 +13,7 @@
 #include "loader/model_loader.h"
 #include "runtime/llama_runner.h"
 #include "runtime/log.h"
+#include "runtime/machine.h"
 
 namespace tfserve {
 
@@ -38,6 +39,12 @@ WeightType weight_type(const std::string& name) {
     if (name == "float16") return WeightType::float16;
     if (name == "float32") return WeightType::float32;
     throw std::invalid_argument("Expected auto, bfloat16, float16 or float32 for dtype.");
+}
+
+const QuantizationScheme* quantization(const std::string& name) {
+    if (name.empty()) return nullptr;
+    if (const QuantizationScheme* scheme = find_quantization(name)) return scheme;
+    throw std::invalid_argument("Expected " + quantization_names() + " for the quantization.");
 }
 
 // float16 holds keys and values more exactly than bfloat16; float32 weights ask for exact attention
@@ -153,7 +160,6 @@ std::unique_ptr<ModelHost> ModelHost::load(const ModelHostOptions& options, cons
     capture_llama_log();
     auto impl = std::make_unique<Impl>();
     ModelHostInfo& info = impl->info;
-    const auto start = std::chrono::steady_clock::now();
     std::unique_ptr<ModelRunner> runner;
     if (options.stand_in) {
         impl->tokens = stand_in_tokens(options);
@@ -162,15 +168,23 @@ std::unique_ptr<ModelHost> ModelHost::load(const ModelHostOptions& options, cons
         LoadOptions load;
         load.path = options.path;
         load.dtype = weight_type(options.dtype);
+        load.quantization = quantization(options.quantization);
+        load.threads = options.threads > 0 ? options.threads : usable_cores();
         impl->weights = std::make_shared<LoadedModel>(
             load_model(load, [&](const LoadProgress& step) { progress(step.tensors_done, step.tensors_total); }));
         const ModelInfo& model = impl->weights->info();
         info.architecture = model.architecture;
         info.dtype = model.dtype;
+        info.quantization = model.quantization;
         info.parameters = model.num_parameters;
         info.weight_bytes = model.weight_bytes;
         info.context_length = model.context_length;
         info.warnings = model.warnings;
+        info.notes = model.notes;
+        info.timings.files = model.files_ms;
+        info.timings.weights = model.weights_ms;
+        info.timings.quantize = model.quantized_ms;
+        auto begun = std::chrono::steady_clock::now();
         if (model.format == ModelInfo::Format::gguf) {
             const llama_vocab* vocab = llama_model_get_vocab(impl->weights->get());
             const GgufSpecialTokens special = gguf_special_tokens(vocab);
@@ -180,8 +194,9 @@ std::unique_ptr<ModelHost> ModelHost::load(const ModelHostOptions& options, cons
         } else {
             impl->tokens = checkpoint_tokens(options.path, model.vocab_size);
         }
-        info.weights_ms = ms_since(start);
+        info.timings.vocabulary = ms_since(begun);
 
+        begun = std::chrono::steady_clock::now();
         const BatchSizes batch = batch_sizes(options);
         LlamaRunnerOptions run;
         run.paged = options.paged_kv;
@@ -199,6 +214,7 @@ std::unique_ptr<ModelHost> ModelHost::load(const ModelHostOptions& options, cons
         info.threads = llama->info().n_threads;
         info.attention_kernel = llama->info().paged ? llama->info().kernel : "llama.cpp";
         runner = std::move(llama);
+        info.timings.context = ms_since(begun);
     }
     const RunnerCapabilities& capabilities = runner->capabilities();
     info.vocab_size = capabilities.vocab_size;
@@ -214,7 +230,6 @@ std::unique_ptr<ModelHost> ModelHost::load(const ModelHostOptions& options, cons
     info.max_batch_tokens = capabilities.max_batch_tokens;
     const EngineConfig config = engine_config(options, capabilities.max_batch_tokens);
     impl->engine = std::make_unique<Engine>(std::move(runner), impl->tokens, config, std::move(wake));
-    info.engine_ms = ms_since(start) - info.weights_ms;
     return std::unique_ptr<ModelHost>(new ModelHost(std::move(impl)));
 }
 

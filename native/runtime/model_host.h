@@ -24,6 +24,7 @@ struct StandInHostOptions {
 struct ModelHostOptions {
     std::string path;                     ///< a GGUF file or a Hugging Face checkpoint directory
     std::string dtype = "auto";           ///< auto, bfloat16, float16, float32
+    std::string quantization;             ///< a name of loader/quantization.h; empty: the weights are not quantised
     std::string kv_cache_dtype = "auto";  ///< auto, float32, float16, bfloat16, q8_0
     std::uint64_t kv_cache_memory = 0;    ///< a bound; reserved, committed as it fills
     std::int32_t max_batch_tokens = 0;
@@ -46,9 +47,19 @@ struct GgufText {
     std::vector<TokenId> eos_token_ids;
 };
 
+/// Where the time of a load went, in milliseconds. Parts overlap where they are done at once.
+struct LoadTimings {
+    double files = 0;       ///< map the files, read what is not weights
+    double weights = 0;     ///< put the weights where they are computed with, `quantize` included
+    double quantize = 0;    ///< make the quantised ones
+    double vocabulary = 0;  ///< read the bytes of the tokens
+    double context = 0;     ///< buffers, threads and the engine
+};
+
 struct ModelHostInfo {
     std::string architecture;
     std::string dtype;
+    std::string quantization;  ///< what the weights were quantised to; empty: they were not
     std::string kv_cache_dtype;
     std::uint64_t parameters = 0;
     std::uint64_t weight_bytes = 0;
@@ -65,9 +76,9 @@ struct ModelHostInfo {
     std::int32_t max_batch_tokens = 0;
     std::int32_t threads = 0;
     std::string attention_kernel;
-    double weights_ms = 0;
-    double engine_ms = 0;
+    LoadTimings timings;
     std::vector<std::string> warnings;
+    std::vector<std::string> notes;  ///< like warnings, but nothing to worry about
     std::optional<GgufText> gguf;
 };
 

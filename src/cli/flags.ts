@@ -1,5 +1,6 @@
 // The options of `tfserve [serve]`, as one table, and what their values may be.
 import { z } from 'zod'
+import { parseQuantization, quantizationChoices } from '../engine/quantization.js'
 
 /** A mistake on the command line; printed as one sentence, exit code 2. */
 export class UsageError extends Error {
@@ -85,6 +86,11 @@ const jsonObject: Convert = (text, flag) => {
   }
 }
 
+const quantization: Convert = (text, flag) => {
+  if (!parseQuantization(text)) throw wrong(flag, `one of ${quantizationChoices.join(', ')}`, text)
+  return text
+}
+
 const maxInt = 2 ** 31 - 1
 
 /** The options of `tfserve [serve]`. */
@@ -165,6 +171,12 @@ export const flags = {
     convert: oneOf('auto', 'bfloat16', 'float16', 'float32'),
     section: 'Model',
     help: 'Weights: auto (as stored), bfloat16, float16 or float32. Default: auto.',
+  },
+  quantization: {
+    value: 'NAME',
+    convert: quantization,
+    section: 'Model',
+    help: `Quantise the weights while they are loaded: ${quantizationChoices.join(', ')}. Default: none.`,
   },
   'chat-template-kwargs': {
     value: 'JSON',

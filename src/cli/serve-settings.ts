@@ -28,6 +28,7 @@ export function environment(values: Values, env: Environment = process.env): Env
 export function engineOptions(values: Values, logLevel: LogLevel): NonNullable<RegistryOptions['engine']> {
   const options = given({
     dtype: values.dtype,
+    quantization: values.quantization,
     kvCacheDtype: values['kv-cache-dtype'],
     maxBatchTokens: values['max-batch-tokens'] ?? values['cb-max-batch-tokens'],
     maxNumSeqs: values['max-num-seqs'],

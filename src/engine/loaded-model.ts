@@ -12,6 +12,7 @@ import { AnswerReader } from './output/answer-reader.js'
 import type { AnswerFormat } from './output/format.js'
 import { answerFormat } from './output/registry.js'
 import { toolSchemas } from './output/tools.js'
+import { parseQuantization, type Quantization, quantizationChoices } from './quantization.js'
 import { templateMessages } from './template-messages.js'
 import { openTokenizer, type Tokenizer } from './tokenizer.js'
 import {
@@ -85,7 +86,20 @@ async function markerTokens(text: ModelText): Promise<number[]> {
   return ids.flatMap((tokens) => (tokens.length === 1 ? [...tokens] : []))
 }
 
-function modelInfo(options: EngineOptions, native: NativeModelInfo, hasChatTemplate: boolean, loadMs: number): ModelInfo {
+function quantizationOf(options: EngineOptions): Quantization {
+  const quantization = parseQuantization(options.quantization ?? 'none')
+  if (quantization) return quantization
+  throw new TypeError(`Expected one of ${quantizationChoices.join(', ')} for quantization but received '${options.quantization}'.`)
+}
+
+interface LoadFacts {
+  hasChatTemplate: boolean
+  loadMs: number
+  /** Of the tokenizer, in milliseconds. */
+  tokenizerMs: number
+}
+
+function modelInfo(options: EngineOptions, native: NativeModelInfo, facts: LoadFacts): ModelInfo {
   const path = resolve(options.path)
   return {
     id: options.id ?? basename(path),
@@ -93,6 +107,7 @@ function modelInfo(options: EngineOptions, native: NativeModelInfo, hasChatTempl
     created: Math.floor(statSync(path).mtimeMs / 1000),
     architecture: native.architecture,
     dtype: native.dtype,
+    quantization: native.quantization || 'none',
     kvCacheDtype: native.kvCacheDtype,
     parameters: native.parameters,
     weightBytes: native.weightBytes,
@@ -107,8 +122,9 @@ function modelInfo(options: EngineOptions, native: NativeModelInfo, hasChatTempl
     maxBatchTokens: native.maxBatchTokens,
     threads: native.threads,
     attentionKernel: native.attentionKernel,
-    hasChatTemplate,
-    loadMs,
+    hasChatTemplate: facts.hasChatTemplate,
+    loadMs: facts.loadMs,
+    timings: { ...native.timings, tokenizer: facts.tokenizerMs },
   }
 }
 
@@ -138,6 +154,8 @@ export class LoadedModel implements TextModel, AsyncDisposable {
     readonly info: ModelInfo,
     /** Things a user should know: options that were lowered, fields of the checkpoint that have no effect here. */
     readonly warnings: readonly string[],
+    /** The same, where there is nothing to worry about. */
+    readonly notes: readonly string[],
     defaultSeed: number | undefined,
     maxWaiting: number,
   ) {
@@ -155,17 +173,20 @@ export class LoadedModel implements TextModel, AsyncDisposable {
    */
   static async load(options: EngineOptions, onProgress: (progress: LoadProgress) => void = () => {}): Promise<LoadedModel> {
     const started = performance.now()
+    const quantization = quantizationOf(options)
     const addon = nativeAddon()
     addon.setLogLevel(options.logLevel ?? 'warning')
     onProgress({ stage: 'processor' })
-    const checkpointText = readText(options)
-    onProgress({ stage: 'config' })
     const router = new DeltaRouter()
     const maxWaiting = options.maxWaiting ?? defaultMaxWaiting
+    const checkpointText = readText(options)
+    const tokenizerMs = performance.now() - started
+    onProgress({ stage: 'config' })
     const native = await addon.loadModel(
       {
         path: options.path,
         dtype: options.dtype ?? 'auto',
+        quantization: quantization.name === 'none' ? '' : quantization.name,
         kvCacheDtype: options.kvCacheDtype ?? 'auto',
         kvCacheMemory: options.kvCacheMemory ?? defaultKvCacheMemory(),
         maxBatchTokens: options.maxBatchTokens ?? 0,
@@ -197,8 +218,13 @@ export class LoadedModel implements TextModel, AsyncDisposable {
       ...(text.warning === undefined ? [] : [text.warning]),
       ...(ignored.length > 0 ? [`generation_config.json sets ${ignored.join(', ')}: not supported, without effect.`] : []),
     ]
-    const info = modelInfo(options, native.info, text.templates.exists, performance.now() - started)
-    return new LoadedModel(native, text, await markerTokens(text), router, info, warnings, options.defaultSeed, maxWaiting)
+    const notes = [...(quantization.note ? [quantization.note] : []), ...native.info.notes]
+    const info = modelInfo(options, native.info, {
+      hasChatTemplate: text.templates.exists,
+      loadMs: performance.now() - started,
+      tokenizerMs,
+    })
+    return new LoadedModel(native, text, await markerTokens(text), router, info, warnings, notes, options.defaultSeed, maxWaiting)
   }
 
   /** Token ids of `text`, as the checkpoint's tokenizer gives them. */

@@ -2,12 +2,14 @@
 import { createRequire } from 'node:module'
 import { fileURLToPath } from 'node:url'
 import type { ResolvedSampling } from './generation-config.js'
-import type { EngineStats, ModelInfo } from './types.js'
+import type { EngineStats, LoadTimings, ModelInfo } from './types.js'
 
 /** Options of the native loader; sizes in bytes, 0 or absent = chosen. */
 export interface NativeLoadOptions {
   path: string
   dtype: string
+  /** A name of native/loader/quantization.cpp; '': not quantised. */
+  quantization: string
   kvCacheDtype: string
   kvCacheMemory: number
   maxBatchTokens: number
@@ -23,15 +25,15 @@ export interface NativeLoadOptions {
 }
 
 /** What the native side knows of a model: all of ModelInfo but its names, and what only loading needs. */
-export interface NativeModelInfo extends Omit<ModelInfo, 'id' | 'revision' | 'created' | 'hasChatTemplate' | 'loadMs'> {
+export interface NativeModelInfo extends Omit<ModelInfo, 'id' | 'revision' | 'created' | 'hasChatTemplate' | 'loadMs' | 'timings'> {
   /** Bytes of the longest token. */
   longestToken: number
   /** Positions that the model was made for. */
   contextLength: number
-  /** Milliseconds: map and read the files, then the context and its buffers. */
-  weightsMs: number
-  engineMs: number
+  timings: Omit<LoadTimings, 'tokenizer'>
+  /** Sentences for the log; `notes` are nothing to worry about. */
   warnings: string[]
+  notes: string[]
   /** Only for GGUF files: what the file says in place of the checkpoint's JSON files. */
   gguf?: { chatTemplate: string; bosToken: string; eosToken: string; eosTokenIds: number[] }
 }

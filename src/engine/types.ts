@@ -186,8 +186,10 @@ export interface ModelInfo {
   /** Unix seconds. */
   created: number
   architecture: string
-  /** Weights: 'bfloat16', 'float16', 'float32' or a GGUF type. */
+  /** Type of most weights in memory: 'bfloat16', 'float16', 'float32' or a GGUF type. */
   dtype: string
+  /** What the weights were quantised to while they were loaded; 'none': they are as stored, or as `dtype` says. */
+  quantization: string
   kvCacheDtype: string
   parameters: number
   weightBytes: number
@@ -207,6 +209,22 @@ export interface ModelInfo {
   attentionKernel: string
   hasChatTemplate: boolean
   loadMs: number
+  timings: LoadTimings
+}
+
+/** Where the time of a load went, in milliseconds. Parts overlap: weights, vocabulary and tokenizer are read at once. */
+export interface LoadTimings {
+  /** Map the files, read what is not weights. */
+  files: number
+  /** Put the weights where they are computed with, `quantize` included. */
+  weights: number
+  quantize: number
+  /** Text to ids: tokenizer and chat template. */
+  tokenizer: number
+  /** Ids to bytes. */
+  vocabulary: number
+  /** Buffers, threads and the engine. */
+  context: number
 }
 
 /** Counters since the engine started, and gauges. See EngineStats in native/engine/engine.h. */
@@ -271,7 +289,10 @@ export interface EngineOptions {
   /** As clients name it; default: the last part of the path. */
   id?: string
   revision?: string
+  /** Type of the weights that are not quantised. A GGUF file keeps its own. */
   dtype?: 'auto' | 'bfloat16' | 'float16' | 'float32'
+  /** Quantises float weights while they are loaded: a name of docs/quantization.md, in any case. */
+  quantization?: string
   kvCacheDtype?: 'auto' | 'float32' | 'float16' | 'bfloat16' | 'q8_0'
   kvCacheMemory?: number
   maxBatchTokens?: number

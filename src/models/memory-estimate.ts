@@ -3,6 +3,7 @@ import { readdir, readFile, stat } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { z } from 'zod'
 import type { EngineOptions } from '../engine/types.js'
+import { bitsPerWeight, parseQuantization } from '../engine/quantization.js'
 import { ggufParts } from '../hub/model-spec.js'
 import { selectFiles } from '../hub/select-files.js'
 
@@ -41,11 +42,20 @@ async function storedType(folder: string): Promise<string> {
   }
 }
 
+type WeightOptions = Pick<EngineOptions, 'dtype' | 'quantization'>
+
+const quantizationName = (text = 'none') => parseQuantization(text)?.name ?? 'none'
+
+/** Whether weights may be smaller in memory than in their files. */
+export function convertsWeights({ dtype = 'auto', quantization }: WeightOptions): boolean {
+  return dtype !== 'auto' || quantizationName(quantization) !== 'none'
+}
+
 /**
  * Bytes of a model's weights as they will lie in memory: the files', times the ratio of the types where they are converted.
  * Files that are missing or malformed count nothing: what is wrong with them is for the load to say.
  */
-export async function estimateWeightBytes(path: string, { dtype = 'auto' }: Pick<EngineOptions, 'dtype'>): Promise<number> {
+export async function estimateWeightBytes(path: string, { dtype = 'auto', quantization }: WeightOptions): Promise<number> {
   if ((await stat(path).catch(() => undefined))?.isFile()) {
     return total(ggufParts(basename(path)).map((part) => join(dirname(path), part)))
   }
@@ -56,7 +66,8 @@ export async function estimateWeightBytes(path: string, { dtype = 'auto' }: Pick
   }).catch(() => undefined)
   const stored = await total((selected?.files ?? []).filter((name) => name.endsWith('.safetensors')).map((name) => join(path, name)))
   const from = bytesOf[await storedType(path)]
-  const to = bytesOf[dtype]
+  const name = quantizationName(quantization)
+  const to = name === 'none' ? bytesOf[dtype] : bitsPerWeight[name] / 8
   return from === undefined || to === undefined ? stored : Math.ceil((stored * to) / from)
 }
 

@@ -25,7 +25,7 @@ export interface FoundModel extends ResolvedModel {
 }
 
 export interface SourceSettings {
-  engine: Pick<EngineOptions, 'dtype'>
+  engine: Pick<EngineOptions, 'dtype' | 'quantization'>
   allowLocal: readonly string[]
   allowDownload: boolean
   /** Downloads of different models at once; more wait in order. */

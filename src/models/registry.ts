@@ -9,7 +9,7 @@ import type { ServedModelName } from '../server/served-model.js'
 import { Arrivals } from './arrivals.js'
 import type { Environment } from './hub-cache.js'
 import { LoadFeed, LoadWatch } from './load-feed.js'
-import { defaultMemoryShare } from './memory-estimate.js'
+import { convertsWeights, defaultMemoryShare } from './memory-estimate.js'
 import type { ModelEntry, RunningModel } from './model-entry.js'
 import { type FoundModel, ModelSource } from './model-source.js'
 import { type NamedModel, nameOf, readName, specId } from './request-names.js'
@@ -123,7 +123,7 @@ export class ModelRegistry implements ModelDirectory {
       this.#source,
       (identity) => this.#residency.find(identity)?.available ?? false,
       // weights that are converted may be smaller in memory than on the way here
-      (id, bytes) => (engine.dtype === undefined || engine.dtype === 'auto' ? this.#residency.obstacle(id, bytes) : undefined),
+      (id, bytes) => (convertsWeights(engine) ? undefined : this.#residency.obstacle(id, bytes)),
       this.#closing.signal,
     )
     this.#waiting = new WaitingRoom({

@@ -19,6 +19,8 @@ import { type StepRow, toStepMessage } from './step-frame.js'
 export interface WorkerTextModel extends TextModel {
   /** Things a user should know about the load. */
   readonly warnings?: readonly string[]
+  /** The same, where there is nothing to worry about. */
+  readonly notes?: readonly string[]
   /** Aborts what still runs and gives all memory back. */
   close(): Promise<void>
 }
@@ -151,6 +153,7 @@ export class MessageLoop {
     if (this.#end) return model.close().catch(() => undefined)
     this.#model = model
     for (const warning of model.warnings ?? []) this.log('warning', warning)
+    for (const note of model.notes ?? []) this.log('info', note)
     this.#channel.send({ type: 'ready', info: model.info })
   }
 

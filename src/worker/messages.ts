@@ -54,6 +54,7 @@ const modelInfo = z.object({
   created: number,
   architecture: z.string(),
   dtype: z.string(),
+  quantization: z.string(),
   kvCacheDtype: z.string(),
   parameters: number,
   weightBytes: number,
@@ -70,6 +71,7 @@ const modelInfo = z.object({
   attentionKernel: z.string(),
   hasChatTemplate: z.boolean(),
   loadMs: number,
+  timings: z.object({ files: number, weights: number, quantize: number, tokenizer: number, vocabulary: number, context: number }),
 }) satisfies z.ZodType<ModelInfo>
 
 const engineStats = z.object({

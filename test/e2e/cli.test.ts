@@ -22,6 +22,7 @@ test.each([
   [['--max-batch-tokens', '1.5'], '--max-batch-tokens'],
   [['--max-num-seqs', '257'], '--max-num-seqs'],
   [['--dtype', 'int3'], '--dtype'],
+  [['--quantization', 'q3'], "mxfp4, bnb-4bit, bnb-8bit, none for --quantization but received 'q3'"],
   [['--kv-cache-dtype', 'x'], '--kv-cache-dtype'],
   [['--kv-cache-memory', 'lots'], '--kv-cache-memory'],
   [['--chat-template-kwargs', '[]'], '--chat-template-kwargs'],

@@ -52,6 +52,7 @@ export const fakeInfo: ModelInfo = {
   created: 1_700_000_000,
   architecture: 'fake',
   dtype: 'float32',
+  quantization: 'none',
   kvCacheDtype: 'float32',
   parameters: 1,
   weightBytes: 4,
@@ -68,6 +69,7 @@ export const fakeInfo: ModelInfo = {
   attentionKernel: 'none',
   hasChatTemplate: true,
   loadMs: 0,
+  timings: { files: 0, weights: 0, quantize: 0, tokenizer: 0, vocabulary: 0, context: 0 },
 }
 
 const fakePieces = ['Hello', ' there', ', "wörld"', '\n', '🎉', ' \\end\u2028']
