@@ -10,7 +10,7 @@ import { snapshotFiles } from '../hub/scan-cache.js'
 import { hubSettings } from '../hub/settings.js'
 import type { Environment } from './hub-cache.js'
 import { AllowedPaths } from './local-paths.js'
-import { estimateWeightBytes } from './memory-estimate.js'
+import { estimateWeightBytes, inUnits } from './memory-estimate.js'
 import type { NamedModel } from './request-names.js'
 import { created, ModelNotFoundError, type ResolvedModel, resolvePath } from './resolve.js'
 
@@ -136,7 +136,17 @@ export class ModelSource {
     try {
       signal.throwIfAborted()
       const onNotice = (message: string): void => log('info', message)
-      return await this.#found(await ensureModel(spec, { cacheDir, token, env, onProgress: onDownload, onNotice, signal }))
+      let announced = false
+      const onProgress = (progress: DownloadProgress): void => {
+        const left = progress.total - progress.current
+        if (!announced && left > 0) log('info', `${name} is being downloaded: ${inUnits(left)} in ${progress.files} files.`)
+        announced ||= left > 0
+        onDownload(progress)
+      }
+      const begun = performance.now()
+      const model = await ensureModel(spec, { cacheDir, token, env, onProgress, onNotice, signal })
+      if (announced) log('info', `${name} is in the cache after ${((performance.now() - begun) / 1000).toFixed(1)} s.`)
+      return await this.#found(model)
     } catch (error) {
       if (signal.aborted && signal.reason instanceof RequestError) throw signal.reason
       if (!(error instanceof HubError)) throw error

@@ -85,6 +85,8 @@ test('as transformers chat does: load_model of a cold model with progress, then 
   expect((await chat(server)).body.model).toBe('org/a@main')
   expect(await loadedIds(server)).toEqual(['org/a'])
   expect((await server.get('/v1/models/org/a')).status).toBe(200)
+  expect(server.stderr).toMatch(/'org\/a' at revision 'main' is being downloaded: [\d.]+ MiB in \d+ files\./)
+  expect(server.stderr).toMatch(/'org\/a' at revision 'main' is in the cache after/)
   expect(server.stderr).toMatch(/org\/a.*loaded in/)
 })
 
