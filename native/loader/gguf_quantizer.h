@@ -20,7 +20,8 @@ struct QuantizedGguf {
     std::uint64_t num_parameters = 0;
 };
 
-/// `options.quantization` must be given. Throws LoadError, also where a part of the file is quantised already; `refusal` as in TransferSource.
+/// `options.quantization` must be given. Throws LoadError, also where a part of the file is quantised already; `refusal` as in
+/// TransferSource.
 QuantizedGguf load_quantized_gguf(const LoadOptions& options, const GgufSummary& summary, const Refusal& refusal,
                                   const ProgressFn& progress, const std::atomic<bool>* cancel);
 

@@ -45,7 +45,7 @@ struct ModelInfo {
     Format format = Format::safetensors;
     std::string architecture;  ///< class name of transformers, or general.architecture of a GGUF file
     std::string llama_architecture;
-    std::string dtype;  ///< of most weights: bfloat16, ..., q4_1
+    std::string dtype;         ///< of most weights: bfloat16, ..., q4_1
     std::string quantization;  ///< name of the scheme that made them so; empty: they were not quantised here
     std::uint64_t num_parameters = 0;
     std::uint64_t weight_bytes = 0;   ///< in memory, mapped or not

@@ -179,10 +179,7 @@ export class LoadedModel implements TextModel, AsyncDisposable {
     onProgress({ stage: 'processor' })
     const router = new DeltaRouter()
     const maxWaiting = options.maxWaiting ?? defaultMaxWaiting
-    const checkpointText = readText(options)
-    const tokenizerMs = performance.now() - started
-    onProgress({ stage: 'config' })
-    const native = await addon.loadModel(
+    const loading = addon.loadModel(
       {
         path: options.path,
         dtype: options.dtype ?? 'auto',
@@ -209,6 +206,21 @@ export class LoadedModel implements TextModel, AsyncDisposable {
       () => router.deliver(),
       (current, total) => onProgress({ stage: 'weights', current, total }),
     )
+    // on this thread, while the weights are read on another; what the native side reports arrives in a later turn
+    let checkpointText: ModelText | undefined
+    const reading = performance.now()
+    try {
+      checkpointText = readText(options)
+    } catch (error) {
+      await loading.then(
+        (native) => native.close(),
+        () => undefined,
+      )
+      throw error
+    }
+    const tokenizerMs = performance.now() - reading
+    onProgress({ stage: 'config' })
+    const native = await loading
     onProgress({ stage: 'engine' })
     router.attach(native)
     const text = checkpointText ?? ggufText(native, options)
