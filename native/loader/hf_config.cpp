@@ -124,19 +124,32 @@ void read_experts(const Fields& top, const HfDefaults& defaults, HfConfig& confi
     config.group_limited = top.text("topk_method", "greedy") == "group_limited_greedy";
 }
 
+/// The layers with a window by a family's rule, where the file does not name them one by one.
+bool has_window_by_rule(WindowRule rule, std::size_t layer, std::size_t limit, const HfConfig& config) {
+    switch (rule) {
+        case WindowRule::none: return false;
+        case WindowRule::switched: return layer >= limit;
+        case WindowRule::switched_even: return layer % 2 == 0 && layer < limit;
+        case WindowRule::switched_no_rope: return !config.rope_layers[layer];
+        case WindowRule::switched_all:
+        case WindowRule::all_layers: return true;
+        case WindowRule::patterned: return (layer + 1) % limit != 0;
+    }
+    return false;
+}
+
 /// Which layers have a window, and how long it is. One as long as the context changes nothing.
 void read_windows(const Fields& top, const HfDefaults& defaults, HfConfig& config) {
-    std::int32_t window = 0;
-    if (defaults.windows == WindowRule::switched) {
-        // transformers switches all windows off with this one key, and assumes 4096 where none is stated
-        const bool on = top.boolean("use_sliding_window", false) && !top.is_null("sliding_window");
-        window = on ? top.integer("sliding_window", 0, kMaxContext, 4096) : 0;
-    } else if (!top.is_null("sliding_window")) {
-        window = top.integer("sliding_window", 0, kMaxContext, defaults.sliding_window);
-    }
+    const WindowRule rule = defaults.windows;
     const auto layers = static_cast<std::size_t>(config.num_hidden_layers);
-    config.window_layers.assign(layers, defaults.windows == WindowRule::all_layers);
-    if (const Json* types = top.find("layer_types"); types != nullptr && defaults.windows != WindowRule::all_layers) {
+    config.window_layers.assign(layers, false);
+    if (rule == WindowRule::none) return;
+    // transformers switches all windows off with this one key
+    const bool on = rule == WindowRule::all_layers || rule == WindowRule::patterned || top.boolean("use_sliding_window", false);
+    std::int32_t window = 0;
+    if (on && !top.is_null("sliding_window")) window = top.integer("sliding_window", 0, kMaxContext, defaults.sliding_window);
+    const bool uniform = rule == WindowRule::all_layers || rule == WindowRule::switched_all;
+    if (const Json* types = top.find("layer_types"); types != nullptr && !uniform) {
         if (!types->is_array() || types->size() != layers) invalid("layer_types is not a list with one entry a layer");
         for (std::size_t layer = 0; layer < layers; ++layer) {
             const Json& type = (*types)[layer];
@@ -147,21 +160,22 @@ void read_windows(const Fields& top, const HfDefaults& defaults, HfConfig& confi
             }
             config.window_layers[layer] = name == "sliding_attention";
         }
-    } else if (defaults.windows == WindowRule::patterned) {
-        const auto pattern = static_cast<std::size_t>(top.integer("sliding_window_pattern", 1, kMaxLayers, defaults.window_pattern));
-        for (std::size_t layer = 0; layer < layers; ++layer) config.window_layers[layer] = (layer + 1) % pattern != 0;
-    } else if (defaults.windows == WindowRule::switched) {
-        const auto first = static_cast<std::size_t>(top.integer("max_window_layers", 0, kMaxContext, 28));
-        for (std::size_t layer = 0; layer < layers; ++layer) config.window_layers[layer] = layer >= first;
+    } else {
+        const std::int32_t limit = rule == WindowRule::patterned
+                                       ? top.integer("sliding_window_pattern", 1, kMaxLayers, defaults.window_pattern)
+                                       : top.integer("max_window_layers", 0, kMaxContext, 28);
+        for (std::size_t layer = 0; layer < layers; ++layer) {
+            config.window_layers[layer] = has_window_by_rule(rule, layer, static_cast<std::size_t>(limit), config);
+        }
     }
     if (defaults.last_layer_full) config.window_layers.back() = false;
     const bool some = std::find(config.window_layers.begin(), config.window_layers.end(), true) != config.window_layers.end();
     const std::int32_t context = config.max_position_embeddings;
-    if (defaults.windows == WindowRule::patterned) {
+    if (rule == WindowRule::patterned) {
         // such layers differ in more than their window
         config.sliding_window = window == 0 ? context : window;
-    } else {
-        config.sliding_window = some && window < context ? window : 0;
+    } else if (some && window < context) {
+        config.sliding_window = window;
     }
 }
 
@@ -228,9 +242,9 @@ HfConfig parse_hf_config(std::string_view json, const HfDefaults& defaults) {
     config.hidden_act = top.text(defaults.activation_key, defaults.activation);
     if (defaults.experts.keys[0] != nullptr) read_experts(top, defaults, config);
     read_rope(top, defaults, config);
+    read_rope_layers(top, defaults, config);
     read_windows(top, defaults, config);
     if (defaults.per_layer_inputs) read_per_layer(top, config);
-    read_rope_layers(top, defaults, config);
     read_multipliers(top, config);
     config.dtype = stated_dtype(file);
     if (const Json* quantization = file.find("quantization_config")) {

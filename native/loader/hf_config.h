@@ -15,9 +15,13 @@ namespace tfserve {
 
 /// Where a family's configuration class finds its sliding windows.
 enum class WindowRule : std::uint8_t {
-    switched,    ///< `use_sliding_window`; from layer `max_window_layers` on, or as `layer_types` says
-    all_layers,  ///< `sliding_window` holds for every layer; null: none
-    patterned,   ///< as `layer_types` says; else all but every n-th layer
+    none,              ///< nowhere: the class has no windows
+    switched,          ///< `use_sliding_window`; as `layer_types` says; else from layer `max_window_layers` on
+    switched_even,     ///< the same, but else every second layer, the first one included, before `max_window_layers`
+    switched_no_rope,  ///< the same, but else the layers without rotation
+    switched_all,      ///< `use_sliding_window`; every layer
+    all_layers,        ///< `sliding_window` holds for every layer; null: none
+    patterned,         ///< as `layer_types` says; else all but every n-th layer
 };
 
 /// What a family's configuration class calls the numbers of its experts, and assumes for those left out.
@@ -54,7 +58,7 @@ struct HfDefaults {
     double attn_logit_softcapping = 0;   ///< 0: none
     double final_logit_softcapping = 0;  ///< 0: none
     bool latent_attention = false;       ///< multi-head latent attention: q_lora_rank and so on
-    WindowRule windows = WindowRule::switched;
+    WindowRule windows = WindowRule::none;
     std::int32_t sliding_window = 0;          ///< 0: none
     std::int32_t window_pattern = 0;          ///< patterned: every n-th layer has none
     bool last_layer_full = false;             ///< patterned: the last layer has none, whatever is stated

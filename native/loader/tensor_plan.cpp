@@ -102,6 +102,10 @@ class Planner {
         for (const auto& table : family_.hyperparameters) {
             for (const HyperRule& rule : table) plan_number(rule);
         }
+        if (config_.sliding_window > 0) {
+            set("attention.sliding_window", static_cast<std::uint32_t>(config_.sliding_window));
+            set("attention.sliding_window_pattern", config_.window_layers);
+        }
         plan_rope();
         plan_tables(false, 0);
         for (std::int32_t layer = 0; layer < config_.num_hidden_layers; ++layer) plan_tables(true, layer);
@@ -123,9 +127,6 @@ class Planner {
                                      std::to_string(config_.max_position_embeddings) + " positions.");
             config_.max_position_embeddings = positions;
         };
-        if (!family_.windows && config_.sliding_window > 0) {
-            limit(config_.sliding_window, "Sliding-window attention is not supported for " + config_.architecture);
-        }
         if (config_.rope.type == RopeType::longrope) {
             limit(config_.rope.original_max_position_embeddings, "Only the short factors of longrope are used");
         }

@@ -109,18 +109,18 @@ TEST(families_refuse_what_they_cannot_run) {
     CHECK(contains(refusal(json, shapes), "gptq"));
 }
 
-TEST(families_without_windows_end_their_context_where_one_would_matter) {
+TEST(families_windows_of_some_layers) {
     Json json = config_json("Qwen2ForCausalLM");
     json["use_sliding_window"] = true;
     json["sliding_window"] = 16;
-    json["max_window_layers"] = 0;
+    json["max_window_layers"] = 1;
     const Planned planned(json, decoder_shapes(true, false, false, false));
-    CHECK_EQ(planned.plan.context_length, 16);
-    CHECK(std::get<std::uint32_t>(*planned.value("qwen2.context_length")) == 16);
-    REQUIRE(planned.plan.warnings.size() == 1);
-    CHECK(contains(planned.plan.warnings[0], "Sliding-window") && contains(planned.plan.warnings[0], "16 of 256"));
+    CHECK_EQ(planned.plan.context_length, 256);
+    CHECK(planned.plan.warnings.empty());
+    CHECK(std::get<std::uint32_t>(*planned.value("qwen2.attention.sliding_window")) == 16);
+    CHECK_EQ(std::get<std::vector<bool>>(*planned.value("qwen2.attention.sliding_window_pattern")), (std::vector<bool>{false, true}));
     json["use_sliding_window"] = false;
-    CHECK_EQ(Planned(json, decoder_shapes(true, false, false, false)).plan.context_length, 256);
+    CHECK(Planned(json, decoder_shapes(true, false, false, false)).value("qwen2.attention.sliding_window") == nullptr);
 }
 
 TEST(families_missing_tensors_wrong_shapes_and_types) {

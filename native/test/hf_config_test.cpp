@@ -21,9 +21,9 @@ Json base() {
 
 HfConfig parse(const Json& json, const HfDefaults& defaults = {}) { return parse_hf_config(json.dump(), defaults); }
 
-std::string refusal(const std::string& text) {
+std::string refusal(const std::string& text, const HfDefaults& defaults = {}) {
     try {
-        parse_hf_config(text, {});
+        parse_hf_config(text, defaults);
         return "";
     } catch (const LoadError& error) {
         return error.what();
@@ -119,25 +119,45 @@ TEST(hf_config_spellings_of_rope) {
 
 TEST(hf_config_sliding_windows) {
     Json json = base();
+    HfDefaults rule{.windows = WindowRule::switched, .sliding_window = 4096};
     json["use_sliding_window"] = true;
     json["sliding_window"] = nullptr;
     json["max_window_layers"] = 0;
-    CHECK(!parse(json).sliding_window);  // no window
+    CHECK(!parse(json, rule).sliding_window);  // no window
     json.erase("sliding_window");
-    CHECK(!parse(json).sliding_window);  // 4096, beyond the context
+    CHECK(!parse(json, rule).sliding_window);  // 4096, beyond the context
     json.erase("max_window_layers");
     json["sliding_window"] = 64;
-    CHECK(!parse(json).sliding_window);  // starts at layer 28
+    CHECK(!parse(json, rule).sliding_window);  // starts at layer 28
     json["max_window_layers"] = 1;
-    CHECK(parse(json).sliding_window);
+    CHECK(parse(json, rule).sliding_window);
     json["layer_types"] = {"full_attention", "full_attention"};
-    CHECK(!parse(json).sliding_window);
+    CHECK(!parse(json, rule).sliding_window);
     json["layer_types"] = {"full_attention", "sliding_attention"};
-    CHECK(parse(json).sliding_window);
+    CHECK(parse(json, rule).sliding_window);
     json["layer_types"] = {"full_attention"};
-    CHECK(contains(refusal(json.dump()), "layer_types"));
+    CHECK(contains(refusal(json.dump(), rule), "layer_types"));
     json["layer_types"] = {"full_attention", "linear_attention"};
-    CHECK(contains(refusal(json.dump()), "linear_attention"));
+    CHECK(contains(refusal(json.dump(), rule), "linear_attention"));
+    // what the class makes of the same keys without layer_types
+    json.erase("layer_types");
+    json["num_hidden_layers"] = 4;
+    json["max_window_layers"] = 3;
+    const auto layers = [&](WindowRule windows) {
+        rule.windows = windows;
+        rule.no_rope_layer_interval = 2;
+        return parse(json, rule).window_layers;
+    };
+    CHECK_EQ(layers(WindowRule::switched), (std::vector<bool>{false, false, false, true}));
+    CHECK_EQ(layers(WindowRule::switched_even), (std::vector<bool>{true, false, true, false}));
+    CHECK_EQ(layers(WindowRule::switched_no_rope), (std::vector<bool>{false, true, false, true}));
+    CHECK_EQ(layers(WindowRule::switched_all), (std::vector<bool>{true, true, true, true}));
+    CHECK_EQ(parse(json, rule).sliding_window, 64);
+    CHECK_EQ(layers(WindowRule::none), (std::vector<bool>{false, false, false, false}));
+    CHECK_EQ(parse(json, rule).sliding_window, 0);
+    json["use_sliding_window"] = false;
+    rule.windows = WindowRule::switched_all;
+    CHECK_EQ(parse(json, rule).sliding_window, 0);
 }
 
 TEST(hf_config_refuses_bad_values_by_name) {

@@ -47,11 +47,14 @@ TEST(families_mistral_table) {
     const Planned planned(json, plain_shapes());
     CHECK_EQ(planned.plan.llama_architecture, "llama");
     CHECK_EQ(planned.find("blk.1.attn_q.weight")->interleaved_heads, 6);
-    CHECK_EQ(planned.plan.context_length, 256);  // the assumed window is longer
+    CHECK(planned.value("llama.attention.sliding_window") == nullptr);  // the assumed window is longer than the context
     json["sliding_window"] = 100;
-    CHECK_EQ(Planned(json, plain_shapes()).plan.context_length, 100);
+    const Planned windowed(json, plain_shapes());
+    CHECK_EQ(windowed.plan.context_length, 256);
+    CHECK(number<std::uint32_t>(windowed, "llama.attention.sliding_window") == 100);
+    CHECK_EQ(number<std::vector<bool>>(windowed, "llama.attention.sliding_window_pattern"), (std::vector<bool>{true, true}));
     json["sliding_window"] = nullptr;
-    CHECK_EQ(Planned(json, plain_shapes()).plan.context_length, 256);
+    CHECK(Planned(json, plain_shapes()).value("llama.attention.sliding_window") == nullptr);
 }
 
 TEST(families_mixtral_table) {

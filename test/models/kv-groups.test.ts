@@ -1,7 +1,7 @@
 // Kinds of attention memory: prefix hits and preemption change no answer, whatever a model's layers see.
 import { describe, expect, test } from 'vitest'
 import { Engine, type EngineOptions, type ModelInfo } from '../../src/index.js'
-import { differences, greedyAnswer, inParallel, modelPath, readGoldens } from '../support/goldens.js'
+import { comparableSteps, differences, greedyAnswer, inParallel, modelPath, readGoldens } from '../support/goldens.js'
 
 interface Kind {
   name: string
@@ -12,6 +12,8 @@ interface Kind {
 const kinds: Kind[] = [
   { name: 'llama', windows: [0] },
   { name: 'gemma3', windows: [0, 64] },
+  { name: 'qwen2-window', windows: [0, 40] },
+  { name: 'mistral-window', windows: [40] },
   { name: 'gpt-oss', windows: [0, 64] },
   { name: 'deepseek-v2-lite', windows: [0] },
 ]
@@ -37,6 +39,12 @@ async function leastMemory(name: string, length: number, options: Partial<Engine
 describe.each(kinds)('$name', ({ name, windows }) => {
   const { goldens } = readGoldens(name)
   const longest = Math.max(...goldens.map((golden) => golden.prompt_ids.length + golden.max_tokens))
+
+  test('the goldens leave steps to compare, and windows are shorter than prompts', () => {
+    const steps = goldens.reduce((sum, golden) => sum + golden.output_ids.length, 0)
+    expect(goldens.reduce((sum, golden) => sum + comparableSteps(golden, 0.05), 0) / steps).toBeGreaterThan(0.6)
+    expect(Math.max(...goldens.map((golden) => golden.prompt_ids.length))).toBeGreaterThan(3 * Math.max(...windows))
+  })
 
   test('every full page of a prompt is found again', async () => {
     await withEngine(name, {}, async (engine) => {

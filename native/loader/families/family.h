@@ -117,8 +117,6 @@ struct Family {
     RopeScaling rope_scaling = RopeScaling::factors;
     /// llama.cpp's graph can rotate a part of the head.
     bool partial_rotary = false;
-    /// llama.cpp's graph knows sliding windows; without, the context ends where a window would begin to matter.
-    bool windows = false;
     /// quant_method of the checkpoints that the tables are for; empty: weights as they are.
     const char* quantization = "";
     /// What else stands in the way of a configuration; empty when nothing does. May be null.

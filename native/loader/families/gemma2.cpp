@@ -40,11 +40,10 @@ Family gemma2_family() {
                      .windows = WindowRule::patterned,
                      .sliding_window = 4096,
                      .window_pattern = 2},
-        .hyperparameters = {kDecoderNumbers, kWindowNumbers, kNumbers},
+        .hyperparameters = {kDecoderNumbers, kNumbers},
         .tensors = {kEmbeddings, kGemmaNorms, kPlainAttention, kGatedMlp<When::always>},
         .activation = Activation::gelu_tanh,
         .rope_scaling = RopeScaling::linear,
-        .windows = true,
         .obstacle = obstacle,
     };
 }

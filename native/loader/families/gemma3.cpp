@@ -44,11 +44,10 @@ Family gemma3_family() {
         .hf_architecture = "Gemma3ForCausalLM",
         .llama_architecture = "gemma3",
         .defaults = kDefaults,
-        .hyperparameters = {kDecoderNumbers, kWindowNumbers, kNumbers},
+        .hyperparameters = {kDecoderNumbers, kNumbers},
         .tensors = {kEmbeddings, kGemmaNorms, kPlainAttention, kGemmaHeadNorms, kGatedMlp<When::always>},
         .activation = Activation::gelu_tanh,
         .rope_scaling = RopeScaling::linear,
-        .windows = true,
         .obstacle = obstacle,
     };
 }

@@ -97,10 +97,9 @@ Family gemma4_family() {
                      .window_pattern = 6,
                      .last_layer_full = true,
                      .per_layer_inputs = true},
-        .hyperparameters = {kDecoderNumbers, kWindowNumbers, kNumbers},
+        .hyperparameters = {kDecoderNumbers, kNumbers},
         .tensors = {kEmbeddings, kFinalNorm, kLayers, kGatedMlp<When::always>, kPerLayerInputs},
         .activation = Activation::gelu_tanh,
-        .windows = true,
         .obstacle = obstacle,
     };
 }

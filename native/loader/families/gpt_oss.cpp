@@ -70,10 +70,9 @@ Family gpt_oss_family() {
                      .sliding_window = 128,
                      .window_pattern = 2,
                      .experts = {.keys = {"num_local_experts", "num_experts"}, .count = 128, .used = 4}},
-        .hyperparameters = {kDecoderNumbers, kExpertNumbers, kWindowNumbers},
+        .hyperparameters = {kDecoderNumbers, kExpertNumbers},
         .tensors = {kEmbeddings, kFinalNorm, kTiedOutput, kPlainAttention, kQkvBiases<Op::as_stored, Op::as_stored, When::attention_bias>,
                     kOutputBias<When::attention_bias>, kTensors, kPlainExperts},
-        .windows = true,
         .obstacle = obstacle,
     };
 }

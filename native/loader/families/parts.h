@@ -27,12 +27,6 @@ inline constexpr HyperRule kExpertNumbers[] = {
     {"expert_feed_forward_length", &HfConfig::expert_intermediate_size},
 };
 
-/// The numbers of windows that some layers have.
-inline constexpr HyperRule kWindowNumbers[] = {
-    {"attention.sliding_window", &HfConfig::sliding_window},
-    {"attention.sliding_window_pattern", &HfConfig::window_layers},
-};
-
 inline constexpr TensorRule kEmbeddings[] = {
     {"model.embed_tokens.weight", "token_embd.weight", {Dim::vocab, Dim::hidden}},
     {"lm_head.weight", "output.weight", {Dim::vocab, Dim::hidden}, Op::as_stored, When::untied_head},

@@ -6,7 +6,8 @@ namespace tfserve {
 
 namespace {
 
-constexpr HfDefaults kDefaults = {.max_position_embeddings = 32768, .num_key_value_heads = 32};
+constexpr HfDefaults kDefaults = {
+    .max_position_embeddings = 32768, .num_key_value_heads = 32, .windows = WindowRule::switched, .sliding_window = 4096};
 
 }  // namespace
 

@@ -31,6 +31,8 @@ Family qwen2_moe_family() {
         .llama_architecture = "qwen2moe",
         .defaults = {.max_position_embeddings = 32768,
                      .num_key_value_heads = 16,
+                     .windows = WindowRule::switched_even,
+                     .sliding_window = 4096,
                      .experts = {.keys = {"num_experts"},
                                  .count = 60,
                                  .used = 4,

@@ -18,6 +18,8 @@ Family qwen3_moe_family() {
         .llama_architecture = "qwen3moe",
         .defaults = {.max_position_embeddings = 32768,
                      .num_key_value_heads = 4,
+                     .windows = WindowRule::switched_all,
+                     .sliding_window = 4096,
                      .experts = {.keys = {"num_experts", "num_local_experts"},
                                  .count = 128,
                                  .used = 8,

@@ -20,6 +20,7 @@ Family smollm3_family() {
                      .num_key_value_heads = 4,
                      .rope_theta = 2e6,
                      .tie_word_embeddings = true,
+                     .windows = WindowRule::switched_no_rope,
                      .no_rope_layer_interval = 4},
         .hyperparameters = {kDecoderNumbers, kNumbers},
         .tensors = {kEmbeddings, kFinalNorm, kPreNorms, kInterleavedAttention,

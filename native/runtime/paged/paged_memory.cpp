@@ -108,7 +108,7 @@ std::unique_ptr<StepExecutor> step_executor(const llama_context* ctx) {
 std::vector<GroupShape> group_shapes(const llama_model& model, ggml_type type_k, ggml_type type_v) {
     const llama_hparams& hparams = model.hparams;
     GroupShape full, windowed;
-    windowed.window = static_cast<std::int32_t>(hparams.n_swa);
+    windowed.window = static_cast<std::int32_t>(std::min<uint32_t>(hparams.n_swa, INT32_MAX));
     for (uint32_t il = 0; il < hparams.n_layer_all; ++il) {
         if (!keeps_cells(model, il)) continue;
         const bool window = hparams.swa_type != LLAMA_SWA_TYPE_NONE && hparams.is_swa(il);
