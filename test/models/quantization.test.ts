@@ -7,6 +7,7 @@ import { nativeAddon } from '../../src/engine/native.js'
 import { LoadedModel } from '../../src/engine/loaded-model.js'
 import { parseQuantization, quantizationChoices, quantizationNames } from '../../src/engine/quantization.js'
 import { Engine, type EngineOptions } from '../../src/index.js'
+import { estimateWeightBytes } from '../../src/models/memory-estimate.js'
 import { answer, difference, familyModels, goldenModels, greedy, greedyAnswer, modelPath, readGoldens } from '../support/goldens.js'
 import { qwen2Metadata, qwen2Tensors, writeGguf } from '../support/gguf-writer.js'
 
@@ -119,6 +120,14 @@ describe('checkpoints', () => {
       }
     },
   )
+
+  test.each(['none', 'q8_0', 'q4_0'])('the memory that is planned for %s is near what it takes', async (quantization) => {
+    const path = modelPath('llama')
+    const taken = await withEngine(path, { quantization }, (engine) => Promise.resolve(engine.info.weightBytes))
+    const planned = await estimateWeightBytes(path, { quantization })
+    expect(planned / taken).toBeGreaterThan(0.9)
+    expect(planned / taken).toBeLessThan(1.1)
+  })
 
   test("transformers' name is taken for the nearest, with a note", async () => {
     const model = await LoadedModel.load({ path: modelPath('qwen2'), quantization: 'bnb-8bit', threads: 1, logLevel: 'error' })
