@@ -4,6 +4,7 @@
 
 #include "addon/convert.h"
 #include "addon/promise_worker.h"
+#include "loader/load_error.h"
 
 namespace tfserve::addon {
 
@@ -87,6 +88,9 @@ class LoadWorker final : public Napi::AsyncProgressQueueWorker<std::pair<double,
                     progress.Send(&step, 1);
                 },
                 [wake] { wake->call(); });
+        } catch (const LoadError& error) {
+            unsupported_ = error.kind() == LoadError::Kind::unsupported;
+            SetError(error.what());
         } catch (const std::exception& error) {
             SetError(error.what());
         } catch (...) {
@@ -116,7 +120,11 @@ class LoadWorker final : public Napi::AsyncProgressQueueWorker<std::pair<double,
         });
     }
     void OnError(const Napi::Error& error) override {
-        settle([&] { deferred_.Reject(error.Value()); });
+        settle([&] {
+            // sound files that nothing here can run are told apart from broken ones
+            if (unsupported_) error.Value().Set("code", "unsupported");
+            deferred_.Reject(error.Value());
+        });
     }
 
     Napi::Promise::Deferred deferred_;
@@ -124,6 +132,7 @@ class LoadWorker final : public Napi::AsyncProgressQueueWorker<std::pair<double,
     std::shared_ptr<ModelObject::Handle> handle_;
     Napi::FunctionReference on_progress_;
     std::string progress_error_;
+    bool unsupported_ = false;
 };
 
 Napi::Function ModelObject::define(Napi::Env env) {

@@ -170,8 +170,11 @@ std::unique_ptr<ModelHost> ModelHost::load(const ModelHostOptions& options, cons
         load.dtype = weight_type(options.dtype);
         load.quantization = quantization(options.quantization);
         load.threads = options.threads > 0 ? options.threads : usable_cores();
-        impl->weights = std::make_shared<LoadedModel>(
-            load_model(load, [&](const LoadProgress& step) { progress(step.tensors_done, step.tensors_total); }));
+        impl->weights = std::make_shared<LoadedModel>(load_model(load, [&](const LoadProgress& step) {
+            // of a GGUF file that is mapped llama.cpp tells bytes only
+            const bool tensors = step.tensors_total > 0;
+            progress(tensors ? step.tensors_done : step.bytes_done, tensors ? step.tensors_total : step.bytes_total);
+        }));
         const ModelInfo& model = impl->weights->info();
         info.architecture = model.architecture;
         info.dtype = model.dtype;

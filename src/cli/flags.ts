@@ -202,6 +202,12 @@ export const flags = {
     section: 'Models on demand',
     help: 'Unload a model that no request has used for so long; -1: never. Default: 300.',
   },
+  'load-timeout': {
+    value: 'SECONDS',
+    convert: decimal(1, 86400),
+    section: 'Models on demand',
+    help: 'A request waits no longer for its model to be downloaded and loaded. Default: 600.',
+  },
   'max-loaded-models': {
     value: 'N',
     convert: integer(1, 1024),

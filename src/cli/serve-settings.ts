@@ -53,6 +53,7 @@ export function residencyOptions(values: Values): Partial<RegistryOptions> {
   return given({
     modelTimeoutSeconds: values['model-timeout'] as number | undefined,
     maxLoadedModels: values['max-loaded-models'] as number | undefined,
+    loadTimeoutMs: milliseconds(values['load-timeout']),
     memoryLimit: values['memory-limit'] as number | undefined,
     allowLocal: values['allow-local'] as string[] | undefined,
     kvCacheMemory:

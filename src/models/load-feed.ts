@@ -29,7 +29,7 @@ export class LoadWatch {
     if (this.#over || at < this.#stage || (at === this.#stage && current <= this.#current)) return
     this.#stage = at
     this.#current = current
-    this.listener({ status: 'loading', model: this.model, stage, ...(progress && { progress }) })
+    this.#tell({ status: 'loading', model: this.model, stage, ...(progress && { progress }) })
   }
 
   /** @param cached it was in memory when it was asked for */
@@ -49,7 +49,16 @@ export class LoadWatch {
   #end(event: LoadEvent): void {
     if (this.#over) return
     this.#over = true
-    this.listener(event)
+    this.#tell(event)
+  }
+
+  // one who cannot be told must not keep the others from it, nor the load from its end
+  #tell(event: LoadEvent): void {
+    try {
+      this.listener(event)
+    } catch {
+      this.#over = true
+    }
   }
 }
 

@@ -9,7 +9,7 @@ import type { ServedModelName } from '../server/served-model.js'
 import { Arrivals } from './arrivals.js'
 import type { Environment } from './hub-cache.js'
 import { LoadFeed, LoadWatch } from './load-feed.js'
-import { convertsWeights, defaultMemoryShare } from './memory-estimate.js'
+import { convertsWeights, defaultMemoryShare, kvShare } from './memory-estimate.js'
 import type { ModelEntry, RunningModel } from './model-entry.js'
 import { type FoundModel, ModelSource } from './model-source.js'
 import { type NamedModel, nameOf, readName, specId } from './request-names.js'
@@ -66,9 +66,6 @@ const defaultMaxWaiters = 1024
 const maxDownloads = 4
 const maxNamesPerEntry = 256
 const maxWatches = 1024
-// the pinned model has the machine to itself; others share it
-const pinnedKvShare = 0.4
-const kvShare = 0.15
 
 const notThere = (named: string): RequestError =>
   new RequestError(
@@ -97,6 +94,7 @@ export class ModelRegistry implements ModelDirectory {
     const { engine = {}, pinned, kvCacheMemory, modelTimeoutSeconds = defaultTimeoutSeconds } = options
     this.#log = options.log ?? (() => undefined)
     const memory = options.memoryLimit ?? Math.floor(process.availableMemory() * defaultMemoryShare)
+    const models = options.maxLoadedModels || Infinity
     const bytes = memory === 0 ? Infinity : memory
     const base = Number.isFinite(bytes) ? bytes : process.availableMemory()
     this.#source = new ModelSource({
@@ -110,9 +108,9 @@ export class ModelRegistry implements ModelDirectory {
       log: this.#log,
     })
     this.#residency = new Residency({
-      bounds: { models: options.maxLoadedModels || Infinity, bytes },
+      bounds: { models, bytes },
       engine,
-      kvCacheMemory: kvCacheMemory ?? Math.floor(base * (pinned ? pinnedKvShare : kvShare)),
+      kvCacheMemory: kvCacheMemory ?? Math.floor(base * kvShare(pinned ? 1 : models)),
       idleMs: modelTimeoutSeconds > 0 ? modelTimeoutSeconds * 1000 : Infinity,
       launch:
         options.launch ?? ((name, engineOptions) => new SupervisedModel(name, engineOptions, { ...options.supervisor, log: this.#log })),

@@ -146,6 +146,21 @@ describe('those who watch a load', () => {
     expect(fleet.all).toHaveLength(1)
   })
 
+  it('one who cannot be told keeps nobody from it', async () => {
+    const { registry, fleet } = make()
+    const stop = registry.watchLoad('a', () => {
+      throw new Error('a bug')
+    })
+    const asked = ask(registry, 'a')
+    const other = watch(registry, 'a')
+    await until(() => fleet.all.length > 0)
+    fleet.last('a').loaded()
+    await asked.done
+    expect(asked.lease).toBeDefined()
+    expect(other.events.at(-1)).toMatchObject({ status: 'ready' })
+    stop()
+  })
+
   it('are told an error for what is no name, and nothing after they left', async () => {
     const { registry, fleet } = make()
     const names = { '': '@main', 'a/b/c': 'a/b/c@main', '../../etc': '../../etc@main', 'org/name@x': 'org/name@x' }
@@ -301,7 +316,7 @@ describe('the memory', () => {
     const { registry, fleet } = make({ memoryLimit: processBytes, kvCacheMemory: 2 ** 30 })
     const error: unknown = await registry.lease('a').catch((each: unknown) => each)
     expect(error).toMatchObject({ code: 'model_too_large', param: 'model' })
-    expect((error as Error).message).toMatch(/^'a' needs at least \d+ MiB of memory .*; this server may use 160 MiB\. .*--memory-limit\.$/)
+    expect((error as Error).message).toMatch(/^'a' needs at least \d+ MiB of memory .*; this server may use 112 MiB\. .*--memory-limit\.$/)
     const { events } = watch(registry, 'a')
     await until(() => events.length > 1)
     expect(events).toEqual([
