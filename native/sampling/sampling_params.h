@@ -29,9 +29,9 @@ struct SamplingParams {
     std::int32_t max_new_tokens = 0;  ///< 0: only the prompt is computed
     std::int32_t min_new_tokens = 0;  ///< end-of-sequence tokens are barred until then
     std::vector<TokenId> eos_token_ids;
-    bool ignore_eos = false;          ///< end-of-sequence tokens neither end the sequence nor are they barred
-    std::vector<std::string> stop;    ///< UTF-8, none empty; the text that matched is not sent
-    bool skip_special_tokens = true;  ///< leave special tokens out of the text
+    bool ignore_eos = false;                    ///< end-of-sequence tokens neither end the sequence nor are they barred
+    std::vector<std::string> stop;              ///< UTF-8, none empty; the text that matched is not sent
+    bool skip_special_tokens = true;            ///< leave special tokens out of the text
     std::vector<TokenId> shown_special_tokens;  ///< those that are not left out: the markup of reasoning and tool calls
     bool want_logprobs = false;
     std::int32_t top_logprobs = 0;      ///< alternatives a token, 0 .. 20

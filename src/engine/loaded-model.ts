@@ -5,6 +5,7 @@ import { basename, join, resolve } from 'node:path'
 import { ChatTemplates, type RenderOptions } from './chat-template.js'
 import { CheckpointError, readCheckpoint } from './checkpoint.js'
 import { DeltaRouter } from './delta-router.js'
+import { FillIn } from './fill-in.js'
 import { resolveSampling } from './generation-config.js'
 import { defaultKvCacheMemory } from './memory.js'
 import { nativeAddon, type NativeModel, type NativeModelInfo, type NativeSubmitError } from './native.js'
@@ -12,6 +13,7 @@ import { AnswerReader } from './output/answer-reader.js'
 import type { AnswerFormat } from './output/format.js'
 import { answerFormat } from './output/registry.js'
 import { toolSchemas } from './output/tools.js'
+import { echoOf } from './prompt-echo.js'
 import { parseQuantization, type Quantization, quantizationChoices } from './quantization.js'
 import { templateMessages } from './template-messages.js'
 import { openTokenizer, type Tokenizer } from './tokenizer.js'
@@ -132,6 +134,8 @@ function modelInfo(options: EngineOptions, native: NativeModelInfo, facts: LoadF
 interface Prompt {
   ids: Int32Array
   chat?: string
+  /** Tokens that end the answer, beside the checkpoint's own. */
+  ends?: readonly number[]
 }
 
 /** A loaded model and its engine. Make one with `LoadedModel.load`; end it with `close()` or `await using`. */
@@ -145,6 +149,7 @@ export class LoadedModel implements TextModel, AsyncDisposable {
   #starting = 0
   #nextId = 1
   #closed: Promise<void> | undefined
+  #fillIn: Promise<FillIn> | undefined
 
   private constructor(
     native: NativeModel,
@@ -266,6 +271,13 @@ export class LoadedModel implements TextModel, AsyncDisposable {
       case 'text':
         this.#checkLength(input.text, 'prompt')
         return { ids: await this.tokenize(input.text, { addSpecialTokens: input.addSpecialTokens ?? true }) }
+      case 'fill': {
+        this.#checkLength(input.prefix + input.suffix, 'prompt')
+        // a tokenizer without the tokens stays one without them
+        this.#fillIn ??= FillIn.of(this.#text.tokenizer)
+        const fillIn = await this.#fillIn
+        return { ids: await fillIn.ids(input.prefix, input.suffix), ends: fillIn.ends }
+      }
       case 'chat': {
         const tools = toolChoice === 'none' ? undefined : input.tools
         const source = this.#text.templates.source(tools !== undefined) ?? ''
@@ -338,7 +350,7 @@ export class LoadedModel implements TextModel, AsyncDisposable {
       readers.length > 0 && this.#text.format?.allSpecialTokens ? { ...request.params, skip_special_tokens: false } : request.params
     const sampling = resolveSampling(params, request.generationConfig, {
       defaults: this.#text.generationDefaults,
-      eosTokenIds: this.#text.eosTokenIds,
+      eosTokenIds: [...this.#text.eosTokenIds, ...(rendered.ends ?? [])],
       vocabSize: this.info.vocabSize,
       maxModelLen,
       promptTokens: prompt.length,
@@ -347,6 +359,7 @@ export class LoadedModel implements TextModel, AsyncDisposable {
     })
     // closed while the prompt was being made: the native engine is gone
     if (this.#closed) throw new RequestError('shutting_down', 'The model is being unloaded.')
+    const echo = request.echo ? { echo: echoOf(request.input, prompt, (id) => this.#native.tokenBytes(id)) } : {}
     const id = this.#nextId++
     const generation = this.#router.open(id, n, prompt.length, onDelta, readers)
     let refused: ReturnType<NativeModel['submit']>
@@ -360,7 +373,7 @@ export class LoadedModel implements TextModel, AsyncDisposable {
       this.#router.drop(id)
       throw new RequestError(submitErrors[refused.error], refused.message, refused.error === 'queue_full' ? null : param)
     }
-    return generation
+    return Object.assign(generation, echo)
   }
 
   stats(): Promise<EngineStats> {

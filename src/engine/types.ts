@@ -57,6 +57,8 @@ export type PromptInput =
     }
   | { kind: 'text'; text: string; addSpecialTokens?: boolean }
   | { kind: 'tokens'; tokens: number[] }
+  /** What stands between two texts, by the checkpoint's own notation for it. */
+  | { kind: 'fill'; prefix: string; suffix: string }
 
 export interface GenerateRequest {
   input: PromptInput
@@ -68,6 +70,8 @@ export interface GenerateRequest {
   generationConfig?: Record<string, unknown>
   /** Choices, at least 1; they share the prompt's pages. Default 1. */
   n?: number
+  /** Whether the started generation tells what its prompt is. */
+  echo?: boolean
   /** Lower goes first. Default 0. */
   priority?: number
   /** Prefix pages are shared only between requests of equal salt. */
@@ -250,9 +254,18 @@ export interface EngineStats {
   lastStepMs: number
 }
 
+/** What a prompt is, for who asked with `echo`. */
+export interface PromptEcho {
+  /** As it was given, without a suffix; that of token ids with control tokens. */
+  text: string
+  /** The token that has no log probability. */
+  firstToken: { token: string; bytes: number[] }
+}
+
 /** A generation that the engine has accepted. */
 export interface StartedGeneration {
   readonly promptTokens: number
+  readonly echo?: PromptEcho | undefined
   /** Frees its pages at the next step border; the last delta of each choice then says 'abort'. Harmless when it has ended. */
   abort(): void
   /**

@@ -9,6 +9,7 @@ import {
   type LoadProgress,
   type LogLevel,
   type ModelInfo,
+  type PromptEcho,
   RequestError,
   type StartedGeneration,
   type TextModel,
@@ -61,6 +62,7 @@ class Generation implements StartedGeneration {
     readonly id: number,
     choices: number,
     readonly promptTokens: number,
+    readonly echo: PromptEcho | undefined,
     private readonly onDelta: (delta: GenerationDelta) => void,
     private readonly host: GenerationHost,
   ) {
@@ -293,7 +295,7 @@ export class WorkerModel implements TextModel {
         this.#loadFailure = message.loader
         return
       case 'accepted':
-        return this.#accepted(message.id, message.promptTokens)
+        return this.#accepted(message.id, message.promptTokens, message.echo)
       case 'rejected': {
         const submitted = this.#submitted.get(message.id)
         this.#submitted.delete(message.id)
@@ -321,11 +323,11 @@ export class WorkerModel implements TextModel {
     }
   }
 
-  #accepted(id: number, promptTokens: number): void {
+  #accepted(id: number, promptTokens: number, echo: PromptEcho | undefined): void {
     const submitted = this.#submitted.get(id)
     if (!submitted) return
     this.#submitted.delete(id)
-    const generation = new Generation(id, submitted.choices, promptTokens, submitted.onDelta, this.#host)
+    const generation = new Generation(id, submitted.choices, promptTokens, echo, submitted.onDelta, this.#host)
     this.#generations.set(id, generation)
     submitted.resolve(generation)
   }

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import type { FinishReason, GenerationDelta, TokenLogprob, ToolCallDelta } from '../engine/types.js'
 import { errorObject, type ApiError } from './errors.js'
-import type { UsageMode } from './chat-schema.js'
+import type { UsageMode } from './sampling-fields.js'
 
 /** An id of our own, never the client's: two live requests may carry the same header. */
 export function completionId(): string {
@@ -23,6 +23,18 @@ export class UsageCount {
     this.cachedTokens = Math.max(this.cachedTokens, delta.cachedTokens)
     this.#output[delta.choice] = delta.outputTokens
     if (delta.reasoningTokens !== undefined) this.#reasoning[delta.choice] = delta.reasoningTokens
+  }
+
+  /** Of several generations. */
+  static sum(counts: readonly UsageCount[]): UsageCount {
+    const all = new UsageCount()
+    for (const [i, count] of counts.entries()) {
+      all.promptTokens += count.promptTokens
+      all.cachedTokens += count.cachedTokens
+      all.#output[i] = count.outputTokens
+      all.#reasoning[i] = count.reasoningTokens
+    }
+    return all
   }
 
   get outputTokens(): number {

@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { Worker } from 'node:worker_threads'
 import { parseChatBody } from '../protocol/chat-schema.js'
+import { parseCompletionBody } from '../protocol/completions-schema.js'
 import { ApiError, type AnyErrorCode } from '../protocol/errors.js'
 import { parseResponsesBody } from '../protocol/responses/schema.js'
 
@@ -9,7 +10,7 @@ import { parseResponsesBody } from '../protocol/responses/schema.js'
 export const inlineBodyLimit = 128 << 10
 
 /** The bodies that may be large, by the name of what they ask for. Each parser throws an ApiError; what it makes is plain data. */
-export const bodyParsers = { chat: parseChatBody, responses: parseResponsesBody } as const
+export const bodyParsers = { chat: parseChatBody, completions: parseCompletionBody, responses: parseResponsesBody } as const
 
 export type BodyKind = keyof typeof bodyParsers
 type Parsed<K extends BodyKind> = ReturnType<(typeof bodyParsers)[K]>

@@ -9,7 +9,7 @@ import { GenerationTimer, type Outcome } from './server-metrics.js'
 /** What becomes of a generation: `begin`, then deltas, then one of `finish` and `fail`; or `fail` alone. */
 export interface GenerationSink {
   /** The engine has accepted the request. */
-  begin(lease: ModelLease): void
+  begin(lease: ModelLease, generation: StartedGeneration): void
   /** @param last whether no choice is open any more */
   delta(delta: GenerationDelta, usage: UsageCount, last: boolean): void
   /** @param cut whether some choice ended at the limit of its tokens */
@@ -87,7 +87,7 @@ export class GenerationRun {
       this.#begun = true
       this.#line = lease.model.info.id
       this.context.waiting.join(this.#line, this)
-      this.sink.begin(lease)
+      this.sink.begin(lease, generation)
     } catch (error) {
       if (!this.#ended) this.#refuse(error)
       return

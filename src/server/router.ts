@@ -2,6 +2,7 @@ import { ApiError, toApiError } from '../protocol/errors.js'
 import type { Call } from './call.js'
 import { isForeignHost, isForeignPage, isLoopback, isPreflight, preflightHeaders } from './cors.js'
 import { chatCompletions } from './routes/chat-completions.js'
+import { completions } from './routes/completions.js'
 import {
   addItems,
   createConversation,
@@ -31,6 +32,7 @@ interface Route {
 
 const routes: readonly Route[] = [
   { path: '/v1/chat/completions', handlers: { POST: chatCompletions } },
+  { path: '/v1/completions', handlers: { POST: completions } },
   { path: '/v1/models', handlers: { GET: listModels, OPTIONS: listModels } },
   { path: '/v1/models/**', handlers: { GET: getModel } },
   { path: '/v1/responses', handlers: { POST: createResponse } },

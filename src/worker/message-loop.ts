@@ -168,7 +168,8 @@ export class MessageLoop {
       this.#outbox.open(id, running.unfinished)
       const generation = await model.start(request, (delta) => this.#deliver(id, running, delta))
       running.generation = generation
-      this.#channel.send({ type: 'accepted', id, promptTokens: generation.promptTokens })
+      const { promptTokens, echo } = generation
+      this.#channel.send({ type: 'accepted', id, promptTokens, ...(echo && { echo }) })
       this.#outbox.release(id)
       if (running.aborted) generation.abort()
     } catch (error) {

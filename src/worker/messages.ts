@@ -1,6 +1,6 @@
 // What front and worker say to each other. Ids are numbers drawn by the front, never a client's.
 import { z } from 'zod'
-import type { EngineOptions, EngineStats, ErrorCode, GenerateRequest, LoadProgress, ModelInfo } from '../engine/types.js'
+import type { EngineOptions, EngineStats, ErrorCode, GenerateRequest, LoadProgress, ModelInfo, PromptEcho } from '../engine/types.js'
 import { FrameError } from './frames.js'
 import { fromStepMessage, type StepMessage, type StepRow } from './step-frame.js'
 
@@ -102,6 +102,11 @@ const loadProgress = z.object({
   total: number.exactOptional(),
 }) satisfies z.ZodType<LoadProgress>
 
+const promptEcho = z.object({
+  text: z.string(),
+  firstToken: z.object({ token: z.string(), bytes: z.array(z.int().min(0).max(255)) }),
+}) satisfies z.ZodType<PromptEcho>
+
 const workerMessage = z.discriminatedUnion('type', [
   /** Answers the front's hello, whatever its version; only then may anything else follow. */
   z.object({ type: z.literal('hello'), version: z.number(), pid: count }),
@@ -112,7 +117,7 @@ const workerMessage = z.discriminatedUnion('type', [
    * loader's, which found the model unsound or nothing that it can run.
    */
   z.object({ type: z.literal('failed'), message: z.string(), loader: z.enum(['unsupported', 'failed']).exactOptional() }),
-  z.object({ type: z.literal('accepted'), id, promptTokens: count }),
+  z.object({ type: z.literal('accepted'), id, promptTokens: count, echo: promptEcho.exactOptional() }),
   z.object({ type: z.literal('rejected'), id, code: z.enum(errorCodes), message: z.string(), param: z.string().nullable() }),
   /** `stats` or the reason why there are none. */
   z.object({ type: z.literal('stats'), seq: id, stats: engineStats.exactOptional(), error: z.string().exactOptional() }),
@@ -170,6 +175,7 @@ const requestShape = z.looseObject({
     z.looseObject({ kind: z.literal('chat'), messages: z.array(z.custom((m) => typeof m === 'object' && m !== null)) }),
     z.looseObject({ kind: z.literal('text'), text: z.string() }),
     z.looseObject({ kind: z.literal('tokens'), tokens: z.array(z.any()) }),
+    z.looseObject({ kind: z.literal('fill'), prefix: z.string(), suffix: z.string() }),
   ]),
   params: z.custom((value) => typeof value === 'object' && value !== null && !Array.isArray(value)),
   n: z.int().min(1).max(1024).optional(),

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { post } from '../support/http-client.js'
+import { request } from '../support/http-client.js'
 import { hello, testServer, transports } from '../support/test-server.js'
 
 // a small generator of its own, so that a failure can be run again
@@ -16,7 +16,7 @@ const names = [
   'logit_bias', 'logprobs', 'top_logprobs', 'tools', 'tool_choice', 'functions', 'function_call', 'response_format', 'modalities', 'audio', 'temperature',
   'top_p', 'top_k', 'min_p', 'typical_p', 'repetition_penalty', 'no_repeat_ngram_size', 'bad_words_ids', 'max_new_tokens', 'max_length', 'min_new_tokens',
   'min_tokens', 'eos_token_id', 'ignore_eos', 'do_sample', 'skip_special_tokens', 'generation_config', 'chat_template_kwargs', 'reasoning_effort', 'priority',
-  'cache_salt', 'metadata', 'user', 'num_beams', 'guidance_scale', 'nonsense', 'role', 'content', 'type', 'text', 'tool_calls', 'function', 'arguments',
+  'cache_salt', 'metadata', 'user', 'prompt', 'suffix', 'echo', 'best_of', 'num_beams', 'guidance_scale', 'nonsense', 'role', 'content', 'type', 'text', 'tool_calls', 'function', 'arguments',
   'name', 'constructor', 'toString', 'hasOwnProperty', '', '0', '-1',
 ] as const // prettier-ignore
 
@@ -32,8 +32,9 @@ function randomValue(random: (n: number) => number, depth: number): unknown {
   return Object.fromEntries(Array.from({ length: random(5) }, () => [names[random(names.length)], randomValue(random, depth + 1)]))
 }
 
-function randomBody(random: (n: number) => number): Record<string, unknown> {
-  const body: Record<string, unknown> = random(3) === 0 ? {} : { messages: random(4) === 0 ? randomValue(random, 0) : hello }
+function randomBody(random: (n: number) => number, needed: Record<string, unknown>): Record<string, unknown> {
+  const body: Record<string, unknown> = {}
+  if (random(3) > 0) for (const [name, value] of Object.entries(needed)) body[name] = random(4) === 0 ? randomValue(random, 0) : value
   for (let i = random(4); i > 0; i--) body[names[random(names.length)] ?? ''] = randomValue(random, 0)
   if (body.stream !== true) delete body.ignore_eos
   return body
@@ -46,25 +47,34 @@ function damaged(text: string, random: (n: number) => number): string {
   return text.slice(0, at) + junk + text.slice(at + random(3))
 }
 
+const endpoints: [path: string, needed: Record<string, unknown>][] = [
+  ['/v1/chat/completions', { messages: hello }],
+  ['/v1/completions', { prompt: ['Hello', 'there'] }],
+]
+
 describe.each(transports)('random bodies over %s', (transport) => {
-  test('3000 of them never bring a 5xx', async () => {
-    await using t = await testServer(transport)
-    const random = randomSource(20_260_101)
-    const seen = new Map<number, number>()
-    const one = async () => {
-      const text = JSON.stringify(randomBody(random))
-      const body = random(4) === 0 ? damaged(text, random) : text
-      const reply = await post(t.port, body)
-      seen.set(reply.status, (seen.get(reply.status) ?? 0) + 1)
-      expect(reply.status, `${body.slice(0, 500)} -> ${reply.text.slice(0, 300)}`).toBeLessThan(500)
-      if (reply.status >= 400) expect(JSON.parse(reply.text)).toHaveProperty('error.message')
-      else expect(reply.text).not.toContain('"error"')
-    }
-    for (let i = 0; i < 3000; i += 20) await Promise.all(Array.from({ length: 20 }, one))
-    // the bodies reach all the ways through
-    expect(seen.get(200)).toBeGreaterThan(100)
-    expect(seen.get(400)).toBeGreaterThan(100)
-    expect(seen.get(422)).toBeGreaterThan(100)
-    expect(t.model.live).toBe(0)
-  }, 60_000)
+  test.each(endpoints)(
+    '3000 of them never bring a 5xx from %s',
+    async (path, needed) => {
+      await using t = await testServer(transport)
+      const random = randomSource(20_260_101)
+      const seen = new Map<number, number>()
+      const one = async () => {
+        const text = JSON.stringify(randomBody(random, needed))
+        const body = random(4) === 0 ? damaged(text, random) : text
+        const reply = await request(t.port, 'POST', path, body)
+        seen.set(reply.status, (seen.get(reply.status) ?? 0) + 1)
+        expect(reply.status, `${body.slice(0, 500)} -> ${reply.text.slice(0, 300)}`).toBeLessThan(500)
+        if (reply.status >= 400) expect(JSON.parse(reply.text)).toHaveProperty('error.message')
+        else expect(reply.text).not.toContain('"error"')
+      }
+      for (let i = 0; i < 3000; i += 20) await Promise.all(Array.from({ length: 20 }, one))
+      // the bodies reach all the ways through
+      expect(seen.get(200)).toBeGreaterThan(100)
+      expect(seen.get(400)).toBeGreaterThan(100)
+      expect(seen.get(422)).toBeGreaterThan(100)
+      expect(t.model.live).toBe(0)
+    },
+    60_000,
+  )
 })

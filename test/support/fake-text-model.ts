@@ -139,8 +139,11 @@ export class FakeTextModel implements TextModel {
     this.#live.add(generation)
     this.#stats.promptTokens += promptTokens
     this.#run()
+    const promptText = request.input.kind === 'text' ? request.input.text : JSON.stringify(request.input)
+    const firstToken = { token: promptText.slice(0, 1), bytes: [...Buffer.from(promptText.slice(0, 1))] }
     return {
       promptTokens,
+      ...(request.echo ? { echo: { text: promptText, firstToken } } : {}),
       abort: () => {
         this.calls.abort++
         generation.aborted = true
@@ -209,6 +212,11 @@ export class FakeTextModel implements TextModel {
       return this.#deliver(generation, choice, [], '', 'abort')
     }
     const { params } = generation.request
+    if (params.prompt_logprobs !== undefined && choice.index === 0 && choice.tokens === 0) this.#score(generation)
+    if (params.max_new_tokens === 0) {
+      choice.done = true
+      return this.#deliver(generation, choice, [], '', 'length')
+    }
     const atEnd = choice.tokens >= this.#pieces.length && !params.ignore_eos
     if (atEnd) {
       choice.done = true
@@ -220,6 +228,15 @@ export class FakeTextModel implements TextModel {
     const cut = choice.tokens >= (params.max_new_tokens ?? 1024)
     choice.done = cut
     this.#deliver(generation, choice, [choice.tokens], piece, cut ? 'length' : undefined)
+  }
+
+  // the prompt as two tokens
+  #score({ request, promptTokens, onDelta }: Generation): void {
+    const rest = request.input.kind === 'text' ? request.input.text.slice(1) : ''
+    const logprob: TokenLogprob = { token: rest, logprob: -2, bytes: [...Buffer.from(rest)], top_logprobs: [] }
+    const common = { choice: 0, text: '', tokens: [], promptTokens, cachedTokens: 0, outputTokens: 0 }
+    onDelta({ ...common, promptLogprobs: [null] })
+    onDelta({ ...common, promptLogprobs: [logprob] })
   }
 
   #deliver(
