@@ -1,5 +1,6 @@
 // What `import … from 'tfserve'` gives.
 export { CheckpointError } from './engine/checkpoint.js'
+export type { Constraint, JsonSchema, JsonWhitespace } from './engine/constraint.js'
 export { Engine, type GenerateOptions, type GeneratedChunk } from './engine/engine.js'
 export {
   type ChatMessage,

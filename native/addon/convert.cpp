@@ -9,6 +9,8 @@ namespace tfserve::addon {
 namespace {
 
 constexpr std::uint32_t kMaxList = 1U << 20;
+/// Tells our own handles from whatever else JavaScript holds.
+constexpr napi_type_tag kConstraintTag{0x7466736572766563, 0x6f6e73747261696e};
 
 [[noreturn]] void wrong(Napi::Env env, const std::string& name, const char* expected) {
     throw Napi::TypeError::New(env, "Expected " + std::string(expected) + " for '" + name + "'.");
@@ -234,6 +236,15 @@ ModelHostOptions to_host_options(const Napi::Object& from) {
     return options;
 }
 
+Napi::Value to_js(Napi::Env env, ConstraintHandle constraint) {
+    auto owned = std::make_unique<ConstraintHandle>(std::move(constraint));
+    const auto external = Napi::External<ConstraintHandle>::New(
+        env, owned.get(), [](Napi::Env, ConstraintHandle* handle) { const std::unique_ptr<ConstraintHandle> last(handle); });
+    static_cast<void>(owned.release());  // the value's own from here on
+    external.TypeTag(&kConstraintTag);
+    return external;
+}
+
 EngineRequest to_request(const Napi::Object& from) {
     constexpr double kLargestId = 9007199254740991.0;
     EngineRequest request;
@@ -250,6 +261,12 @@ EngineRequest to_request(const Napi::Object& from) {
     request.n = int32(from, "n", 1);
     request.priority = int32(from, "priority", std::numeric_limits<std::int32_t>::min());
     request.cache_salt = text(from, "cacheSalt");
+    if (const Napi::Value constraint = from.Get("constraint"); !constraint.IsUndefined()) {
+        if (!constraint.IsExternal()) wrong(from.Env(), "constraint", "a compiled constraint");
+        const auto external = constraint.As<Napi::External<ConstraintHandle>>();
+        if (!external.CheckTypeTag(&kConstraintTag)) wrong(from.Env(), "constraint", "a compiled constraint");
+        request.constraint = *external.Data();
+    }
     return request;
 }
 

@@ -3,6 +3,8 @@
 
 #include <napi.h>
 
+#include <memory>
+
 #include "engine/engine.h"
 #include "runtime/model_host.h"
 #include "text/token_table.h"
@@ -12,6 +14,10 @@ namespace tfserve::addon {
 /// Throw Napi::TypeError / Napi::RangeError naming the field at fault.
 ModelHostOptions to_host_options(const Napi::Object& from);
 EngineRequest to_request(const Napi::Object& from);
+
+using ConstraintHandle = std::shared_ptr<const ConstraintSource>;
+/// A compiled constraint for to_request(); it lives as long as the value does.
+Napi::Value to_js(Napi::Env env, ConstraintHandle constraint);
 
 Napi::Object to_js(Napi::Env env, const ModelHostInfo& info);
 Napi::Object to_js(Napi::Env env, const EngineStats& stats);

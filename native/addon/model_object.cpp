@@ -145,6 +145,7 @@ Napi::Function ModelObject::define(Napi::Env env) {
                            InstanceMethod<&ModelObject::stats>("stats"),
                            InstanceMethod<&ModelObject::tokenize>("tokenize"),
                            InstanceMethod<&ModelObject::token_bytes>("tokenBytes"),
+                           InstanceMethod<&ModelObject::compile_constraint>("compileConstraint"),
                            InstanceMethod<&ModelObject::set_busy>("setBusy"),
                            InstanceMethod<&ModelObject::close>("close"),
                        });
@@ -214,6 +215,14 @@ Napi::Value ModelObject::tokenize(const Napi::CallbackInfo& info) {
 Napi::Value ModelObject::token_bytes(const Napi::CallbackInfo& info) {
     if (info.Length() < 1 || !info[0].IsNumber()) throw Napi::TypeError::New(info.Env(), "Expected tokenBytes(id).");
     return to_bytes(info.Env(), open_handle(info.Env()).host->tokens().bytes(info[0].As<Napi::Number>().Int32Value()));
+}
+
+Napi::Value ModelObject::compile_constraint(const Napi::CallbackInfo& info) {
+    if (info.Length() < 1 || !info[0].IsString()) throw Napi::TypeError::New(info.Env(), "Expected compileConstraint(json).");
+    return PromiseWorker<ConstraintHandle>::run(
+        info.Env(),
+        [host = open_handle(info.Env()).host, json = info[0].As<Napi::String>().Utf8Value()] { return host->constraints().compile(json); },
+        [](Napi::Env env, ConstraintHandle& constraint) { return to_js(env, std::move(constraint)); });
 }
 
 Napi::Value ModelObject::set_busy(const Napi::CallbackInfo& info) {

@@ -49,6 +49,7 @@ class ModelObject : public Napi::ObjectWrap<ModelObject> {
     Napi::Value stats(const Napi::CallbackInfo& info);
     Napi::Value tokenize(const Napi::CallbackInfo& info);
     Napi::Value token_bytes(const Napi::CallbackInfo& info);
+    Napi::Value compile_constraint(const Napi::CallbackInfo& info);
     Napi::Value set_busy(const Napi::CallbackInfo& info);
     Napi::Value close(const Napi::CallbackInfo& info);
     /// Throws a JavaScript error when the model has been closed.

@@ -13,6 +13,7 @@
 #include "engine/types.h"
 #include "sampling/sampler.h"
 #include "sampling/sampling_params.h"
+#include "sampling/token_constraint.h"
 #include "text/token_table.h"
 
 namespace tfserve {
@@ -30,9 +31,10 @@ struct EngineRequest {
     SequenceId id = 0;            ///< chosen by the caller, unique among live requests, not 0
     std::vector<TokenId> prompt;  ///< at least one token
     SamplingParams sampling;
-    std::int32_t n = 1;         ///< choices; they share the prompt's pages
-    std::int32_t priority = 0;  ///< lower goes first; equal: first come, first served
-    std::string cache_salt;     ///< prefix pages are shared only between equal salts
+    std::int32_t n = 1;                                  ///< choices; they share the prompt's pages
+    std::int32_t priority = 0;                           ///< lower goes first; equal: first come, first served
+    std::string cache_salt;                              ///< prefix pages are shared only between equal salts
+    std::shared_ptr<const ConstraintSource> constraint;  ///< what every choice's output must match; null: anything
 };
 
 /// Why a request was refused before it waited.

@@ -3,8 +3,11 @@
 #include <algorithm>
 #include <exception>
 #include <new>
+#include <optional>
 #include <thread>
 #include <utility>
+
+#include "engine/output_constraint.h"
 
 namespace tfserve {
 
@@ -40,6 +43,7 @@ struct EngineCore::Choice {
     SequenceId sequence;  // 0 once it is closed
     Sampler sampler;
     TextStream text;
+    std::optional<OutputConstraint> constraint;
     std::int32_t num_output = 0;
     bool finished = false;  // its last delta is made
 };
@@ -112,9 +116,10 @@ EngineCore::Choice& EngineCore::add_choice(Request& request, SequenceId sequence
     const SamplingParams& sampling = request.spec.sampling;
     request.choices.push_back(std::make_unique<Choice>(Choice{
         &request, index, sequence, Sampler(sampling, request.spec.prompt, capabilities_.vocab_size, static_cast<std::uint64_t>(index)),
-        TextStream(tokens_, sampling.stop, sampling.skip_special_tokens, sampling.shown_special_tokens), 0, false}));
+        TextStream(tokens_, sampling.stop, sampling.skip_special_tokens, sampling.shown_special_tokens), std::nullopt, 0, false}));
     ++request.num_live;
     Choice& choice = *request.choices.back();
+    if (request.spec.constraint) choice.constraint.emplace(request.spec.constraint->start(), sampling, capabilities_.vocab_size);
     by_sequence_.emplace(sequence, &choice);
     return choice;
 }
@@ -185,13 +190,7 @@ void EngineCore::step() {
         return;
     }
     note_admissions(plan);
-    std::string error;
-    try {
-        runner_->execute(plan);
-    } catch (const std::exception& failure) {
-        error = failure.what();
-        if (error.empty()) error = "the model runner failed";
-    }
+    const std::string error = execute(plan);
     ++counters_.steps;
     if (!error.empty()) {
         scheduler_.step_failed();
@@ -212,6 +211,26 @@ void EngineCore::step() {
     scheduler_.commit();
     counters_.computed_tokens += plan.tokens.size();
     use_logits(plan);
+}
+
+// The masks of the tokens that this step brings depend on what the choices have said already: they are made while the model computes.
+std::string EngineCore::execute(const StepPlan& plan) {
+    std::vector<OutputConstraint*> constraints;
+    for (const PlanRow& row : plan.rows) {
+        Choice& choice = *by_sequence_.at(row.sequence);
+        if (row.n_logits > 0 && choice.constraint) constraints.push_back(&*choice.constraint);
+    }
+    const std::function<void(std::size_t)> prepare = [&constraints](std::size_t i) { constraints[i]->prepare(); };
+    if (!constraints.empty()) pool_.begin(constraints.size(), prepare);
+    std::string error;
+    try {
+        runner_->execute(plan);
+    } catch (const std::exception& failure) {
+        error = failure.what();
+        if (error.empty()) error = "the model runner failed";
+    }
+    if (!constraints.empty()) pool_.finish();
+    return error;
 }
 
 void EngineCore::note_admissions(const StepPlan& plan) {
@@ -266,7 +285,7 @@ void EngineCore::deliver(PromptScores& scores) {
 void EngineCore::use_logits(const StepPlan& plan) {
     struct Job {
         SequenceId sequence;
-        Sampler* sampler;
+        Choice* choice;
         std::span<float> logits;
         bool forks;
         SampledToken sampled;
@@ -289,10 +308,11 @@ void EngineCore::use_logits(const StepPlan& plan) {
         }
         Choice& choice = *by_sequence_.at(row.sequence);
         const bool forks = choice.request->spec.n > 1 && choice.num_output == 0;
-        jobs.push_back({row.sequence, &choice.sampler, runner_->logits(r, static_cast<std::size_t>(row.n_logits - 1)), forks, {}, {}});
+        jobs.push_back({row.sequence, &choice, runner_->logits(r, static_cast<std::size_t>(row.n_logits - 1)), forks, {}, {}});
     }
     const auto sample = [this](Job& job) {
-        if (!job.forks) job.sampled = job.sampler->sample(job.logits, scheduler_.sequence(job.sequence).output());
+        if (job.forks || cannot_go_on(*job.choice)) return;
+        job.sampled = sample_next(*job.choice, job.logits, scheduler_.sequence(job.sequence).output());
     };
     const auto work = [&](std::size_t i) noexcept {
         PromptScores::Row* row = i < scored.size() ? scored[i] : nullptr;
@@ -320,7 +340,9 @@ void EngineCore::use_logits(const StepPlan& plan) {
             continue;
         }
         Request& request = *choice.request;
-        if (job.error.empty()) {
+        if (cannot_go_on(choice)) {
+            end_constrained(choice);
+        } else if (job.error.empty()) {
             advance(choice, std::move(job.sampled));
         } else {
             end(choice, FinishReason::error, job.error);
@@ -351,13 +373,20 @@ void EngineCore::sample_choices(Choice& first, std::span<float> logits) {
     try {
         const std::int32_t max_tokens = scheduler_.sequence(first.sequence).max_tokens;
         const std::vector<float> original(logits.begin(), logits.end());  // sample() overwrites its row
-        SampledToken sampled = first.sampler.sample(logits, {});
+        if (cannot_go_on(first)) {
+            while (std::cmp_less(request.choices.size(), request.spec.n)) add_choice(request, next_sequence_++);
+            for (const auto& choice : request.choices) end_constrained(*choice);
+            drop_if_ended(request);
+            return;
+        }
+        SampledToken sampled = sample_next(first, logits, {});
         const TokenId first_token = sampled.token;
         const bool first_goes_on = accept(first, max_tokens, std::move(sampled));
         for (std::int32_t i = 1; i < request.spec.n; ++i) {
             std::ranges::copy(original, logits.begin());
             Choice& choice = add_choice(request, next_sequence_++);
-            sampled = choice.sampler.sample(logits, {});
+            if (choice.constraint) choice.constraint->prepare();  // the same mask as the first choice's, remembered
+            sampled = sample_next(choice, logits, {});
             const TokenId token = sampled.token;
             if (accept(choice, max_tokens, std::move(sampled))) {
                 scheduler_.fork(first.sequence, choice.sequence, i, token);
@@ -374,6 +403,25 @@ void EngineCore::sample_choices(Choice& first, std::span<float> logits) {
     } catch (const std::exception& failure) {
         end(request, FinishReason::error, failure.what());  // nothing of it is sent twice: finished choices have had their last delta
     }
+}
+
+SampledToken EngineCore::sample_next(Choice& choice, std::span<float> logits, std::span<const TokenId> output) {
+    return choice.sampler.sample(logits, output, choice.constraint ? choice.constraint->allowed() : std::span<const std::uint64_t>());
+}
+
+bool EngineCore::cannot_go_on(const Choice& choice) {
+    return choice.constraint && (choice.constraint->none_allowed() || !choice.constraint->error().empty());
+}
+
+void EngineCore::end_constrained(Choice& choice) {
+    const std::string& error = choice.constraint->error();
+    if (!error.empty()) return end(choice, FinishReason::error, error);
+    Delta delta = begin_delta(choice);
+    delta.finish_reason = FinishReason::stop;
+    take_rest(choice.text, delta);
+    deltas_.push_back(std::move(delta));
+    choice.finished = true;
+    close(choice);
 }
 
 void EngineCore::advance(Choice& choice, SampledToken sampled) {
@@ -405,9 +453,13 @@ bool EngineCore::accept(Choice& choice, std::int32_t max_tokens, SampledToken sa
     } else {
         TextStream::Piece piece = choice.text.push(token);
         delta.text = std::move(piece.text);
+        const bool complete = choice.constraint && !choice.constraint->accept(token);
         if (piece.stopped) {
             delta.finish_reason = FinishReason::stop;
             delta.stop_string = piece.stop_index;
+        } else if (complete) {
+            delta.finish_reason = FinishReason::stop;
+            take_rest(choice.text, delta);
         } else if (std::cmp_greater_equal(spec.prompt.size() + static_cast<std::size_t>(choice.num_output), max_tokens)) {
             delta.finish_reason = FinishReason::length;
             take_rest(choice.text, delta);

@@ -50,6 +50,8 @@ class EngineCore {
     struct Request;
 
     Choice& add_choice(Request& request, SequenceId sequence);
+    /// Runs the plan, and makes the masks of constrained choices meanwhile. What went wrong, else nothing.
+    std::string execute(const StepPlan& plan);
     void note_admissions(const StepPlan& plan);
     struct PromptScores;
 
@@ -61,6 +63,11 @@ class EngineCore {
     void end_after_prompt(Request& request);
     /// Samples the first token of every choice of a request from one row, and forks.
     void sample_choices(Choice& first, std::span<float> logits);
+    static SampledToken sample_next(Choice& choice, std::span<float> logits, std::span<const TokenId> output);
+    /// Its constraint lets nothing follow, or cannot be followed any more.
+    static bool cannot_go_on(const Choice& choice);
+    /// Ends such a choice: a complete output with FinishReason::stop, any other with the reason.
+    void end_constrained(Choice& choice);
     void advance(Choice& choice, SampledToken sampled);
     /// Takes in a sampled token; true when the choice goes on.
     bool accept(Choice& choice, std::int32_t max_tokens, SampledToken sampled);

@@ -13,6 +13,11 @@ SamplePool::~SamplePool() {
 }
 
 void SamplePool::run(std::size_t n, const std::function<void(std::size_t)>& job) {
+    begin(n, job);
+    finish();
+}
+
+void SamplePool::begin(std::size_t n, const std::function<void(std::size_t)>& job) {
     if (!helper_.joinable()) helper_ = std::thread([this] { work(); });
     {
         const std::lock_guard lock(mutex_);
@@ -20,8 +25,12 @@ void SamplePool::run(std::size_t n, const std::function<void(std::size_t)>& job)
         job_ = &job;
         n_ = n;
     }
+    begun_ = &job;
     wake_.notify_one();
-    drain(job, n);
+}
+
+void SamplePool::finish() {
+    drain(*begun_, n_);  // n_ changes in begin() only
     std::unique_lock lock(mutex_);
     job_ = nullptr;  // a helper that wakes only now finds nothing
     idle_.wait(lock, [this] { return !busy_; });

@@ -108,6 +108,7 @@ struct ModelHost::Impl {
     std::shared_ptr<LoadedModel> weights;  // null for the stand-in; outlives the engine
     ModelHostInfo info;
     std::shared_ptr<const TokenTable> tokens;
+    std::unique_ptr<ConstraintCompiler> constraints;
     std::unique_ptr<Engine> engine;
 };
 
@@ -231,6 +232,7 @@ std::unique_ptr<ModelHost> ModelHost::load(const ModelHostOptions& options, cons
     for (const KvGroupSpec& group : capabilities.groups) info.kv_blocks += group.num_blocks;
     info.max_num_seqs = capabilities.max_num_seqs;
     info.max_batch_tokens = capabilities.max_batch_tokens;
+    impl->constraints = std::make_unique<ConstraintCompiler>(impl->tokens, info.vocab_size);
     const EngineConfig config = engine_config(options, capabilities.max_batch_tokens);
     impl->engine = std::make_unique<Engine>(std::move(runner), impl->tokens, config, std::move(wake));
     return std::unique_ptr<ModelHost>(new ModelHost(std::move(impl)));
@@ -243,6 +245,8 @@ void ModelHost::stop_engine() { impl_->engine.reset(); }
 Engine& ModelHost::engine() { return *impl_->engine; }
 
 const TokenTable& ModelHost::tokens() const { return *impl_->tokens; }
+
+ConstraintCompiler& ModelHost::constraints() { return *impl_->constraints; }
 
 std::vector<TokenId> ModelHost::tokenize(const std::string& text, bool add_special_tokens) const {
     if (!impl_->weights || !impl_->info.gguf) throw std::runtime_error("Only a GGUF file brings a native tokenizer.");

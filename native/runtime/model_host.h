@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "engine/engine.h"
+#include "grammar/constraint_compiler.h"
 #include "text/token_table.h"
 
 namespace tfserve {
@@ -99,6 +100,8 @@ class ModelHost {
     const ModelHostInfo& info() const;
     Engine& engine();
     const TokenTable& tokens() const;
+    /// Thread safe.
+    ConstraintCompiler& constraints();
     /// Ids by a GGUF file's own vocabulary. Throws std::runtime_error for a checkpoint directory. Thread safe.
     std::vector<TokenId> tokenize(const std::string& text, bool add_special_tokens) const;
 

@@ -1,6 +1,7 @@
 #include "sampling/sampler.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 #include <utility>
@@ -8,6 +9,7 @@
 #include "sampling/logits_processors.h"
 #include "sampling/philox.h"
 #include "sampling/row.h"
+#include "sampling/token_constraint.h"
 #include "sampling/warpers.h"
 
 namespace tfserve {
@@ -56,6 +58,25 @@ std::vector<TokenLogprob> top_logprobs_of(std::span<const float> logits, const R
     return result;
 }
 
+/// -inf for every token that is not allowed.
+void bar_others(std::span<float> logits, std::span<const std::uint64_t> allowed) {
+    for (std::size_t begin = 0; begin < logits.size(); begin += 64) {
+        const std::uint64_t word = begin / 64 < allowed.size() ? allowed[begin / 64] : 0;
+        if (word == ~std::uint64_t{0}) continue;
+        const std::size_t count = std::min<std::size_t>(64, logits.size() - begin);
+        for (std::size_t i = 0; i < count; ++i) logits[begin + i] = (word >> i & 1) != 0 ? logits[begin + i] : -kInfinity;
+    }
+}
+
+bool all_barred(std::span<const float> logits) {
+    return std::ranges::none_of(logits, [](float logit) { return logit > -kInfinity; });
+}
+
+TokenId first_allowed(std::span<const std::uint64_t> allowed) {
+    const auto word = std::ranges::find_if(allowed, [](std::uint64_t w) { return w != 0; });
+    return word == allowed.end() ? 0 : static_cast<TokenId>(64 * (word - allowed.begin()) + std::countr_zero(*word));
+}
+
 /// Of the thread, not of the sampler: rows are megabytes, and there are many more sequences than threads.
 SamplingScratch& thread_scratch() {
     static thread_local SamplingScratch scratch;
@@ -93,7 +114,7 @@ Sampler::~Sampler() = default;
 Sampler::Sampler(Sampler&&) noexcept = default;
 Sampler& Sampler::operator=(Sampler&&) noexcept = default;
 
-SampledToken Sampler::sample(std::span<float> logits, std::span<const TokenId> output) {
+SampledToken Sampler::sample(std::span<float> logits, std::span<const TokenId> output, std::span<const std::uint64_t> allowed) {
     const SamplingParams& params = state_->params;
     SamplingScratch& scratch = thread_scratch();
     SampledToken result;
@@ -108,12 +129,23 @@ SampledToken Sampler::sample(std::span<float> logits, std::span<const TokenId> o
         raw = raw_distribution(logits, finite_block_maxima(logits, scratch), scratch);
         if (params.top_logprobs > 0)
             result.top_logprobs = top_logprobs_of(logits, raw, static_cast<std::size_t>(params.top_logprobs), scratch);
-        if (state_->processors.active()) raw_logits.assign(logits.begin(), logits.end());
     }
+    const bool constrained = !allowed.empty();
+    if (state_->processors.active() && (with_logprobs || constrained)) raw_logits.assign(logits.begin(), logits.end());
 
     state_->processors.apply(logits, output);
+    if (constrained) {
+        // transformers' place for it: behind all that changes single tokens, before the warpers
+        bar_others(logits, allowed);
+        if (all_barred(logits) && !raw_logits.empty()) {
+            std::ranges::copy(raw_logits, logits.begin());
+            bar_others(logits, allowed);
+        }
+    }
 
-    if (greedy) {
+    if (constrained && all_barred(logits)) {
+        result.token = first_allowed(allowed);
+    } else if (greedy) {
         result.token = argmax(logits);
     } else {
         const float maximum = finite_block_maxima(logits, scratch);

@@ -49,7 +49,9 @@ class Sampler {
     /// A pure function of the arguments, the parameters, the prompt and the stream: calls may come in any order, and an output that
     /// continues that of the call before is only the quick case. Log probabilities are of the row as given, before all processors.
     /// Never fails: NaN counts as -inf, +inf as the largest float, and a row with nothing above -inf (or all barred) gives token 0.
-    SampledToken sample(std::span<float> logits, std::span<const TokenId> output);
+    /// `allowed`, unless empty: a mask of the vocabulary (see mask_words()) with a bit set at least; no other token is chosen, whatever the
+    /// logits are. Where the processors bar all that it allows, they do not count.
+    SampledToken sample(std::span<float> logits, std::span<const TokenId> output, std::span<const std::uint64_t> allowed = {});
 
    private:
     struct State;

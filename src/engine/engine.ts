@@ -1,4 +1,5 @@
 // The library: one model in this process, generations as async iterators.
+import type { Constraint } from './constraint.js'
 import { LoadedModel } from './loaded-model.js'
 import {
   type ChatMessage,
@@ -31,6 +32,8 @@ export interface GenerateOptions extends GenerationParams {
   raw?: boolean
   /** Token ids, used as they are. */
   tokens?: number[]
+  /** What the output of each choice must match. */
+  constraint?: Constraint
   /** Choices; each GeneratedChunk names its own. Default 1. */
   n?: number
   /** Lower goes first. */
@@ -110,6 +113,7 @@ export class Engine implements AsyncDisposable {
         raw: options.raw ?? false,
         toolChoice: options.toolChoice ?? 'auto',
         parallelToolCalls: options.parallelToolCalls ?? true,
+        ...(options.constraint && { constraint: options.constraint }),
       },
       (delta) => {
         queue.push(delta)
@@ -186,6 +190,7 @@ function generationParams(options: GenerateOptions): GenerationParams {
     parallelToolCalls: _parallelToolCalls,
     raw: _raw,
     tokens: _tokens,
+    constraint: _constraint,
     n: _n,
     priority: _priority,
     cacheSalt: _cacheSalt,

@@ -2,13 +2,15 @@
 // The worker process is a message loop around it; the library exports it. There is no second implementation.
 import { statSync } from 'node:fs'
 import { basename, join, resolve } from 'node:path'
+import { constrainAnswer } from './answer-constraint.js'
 import { ChatTemplates, type RenderOptions } from './chat-template.js'
 import { CheckpointError, readCheckpoint } from './checkpoint.js'
+import { parseConstraint } from './constraint.js'
 import { DeltaRouter } from './delta-router.js'
 import { FillIn } from './fill-in.js'
 import { resolveSampling } from './generation-config.js'
 import { defaultKvCacheMemory } from './memory.js'
-import { nativeAddon, type NativeModel, type NativeModelInfo, type NativeSubmitError } from './native.js'
+import { nativeAddon, type NativeConstraint, type NativeModel, type NativeModelInfo, type NativeSubmitError } from './native.js'
 import { AnswerReader } from './output/answer-reader.js'
 import type { AnswerFormat } from './output/format.js'
 import { answerFormat } from './output/registry.js'
@@ -43,6 +45,8 @@ const submitErrors: Record<NativeSubmitError, ErrorCode> = {
 const defaultMaxWaiting = 1024
 // normalisation may make text shorter before it is cut into tokens: composed characters, collapsed spaces
 const normalisationSlack = 4
+
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
 
 /** What surrounds the native engine of one model. */
 interface ModelText {
@@ -316,6 +320,18 @@ export class LoadedModel implements TextModel, AsyncDisposable {
     return Array.from({ length: request.n ?? 1 }, () => new AnswerReader(format.parser(chat, options)))
   }
 
+  async #constraint({ constraint, constraintParam }: GenerateRequest, chat: string | undefined): Promise<NativeConstraint | undefined> {
+    if (!constraint) return undefined
+    const answer = parseConstraint(constraint)
+    const output = chat === undefined ? answer : constrainAnswer(answer, chat, this.#text.templates.texts)
+    try {
+      return await this.#native.compileConstraint(JSON.stringify(output))
+    } catch (error) {
+      if (this.#closed) throw new RequestError('shutting_down', 'The model is being unloaded.')
+      throw new RequestError('invalid_request', `The answer cannot be constrained: ${messageOf(error)}.`, constraintParam ?? 'constraint')
+    }
+  }
+
   /** Starts a generation. Rejects with a RequestError; `onDelta` is called from a later turn of the event loop. */
   async start(request: GenerateRequest, onDelta: (delta: GenerationDelta) => void): Promise<StartedGeneration> {
     if (this.#closed) throw new RequestError('shutting_down', 'The model is being unloaded.')
@@ -325,8 +341,10 @@ export class LoadedModel implements TextModel, AsyncDisposable {
     }
     this.#starting++
     let rendered: Prompt
+    let constraint: NativeConstraint | undefined
     try {
       rendered = await this.#prompt(request)
+      constraint = await this.#constraint(request, rendered.chat)
     } finally {
       this.#starting--
     }
@@ -364,10 +382,18 @@ export class LoadedModel implements TextModel, AsyncDisposable {
     const generation = this.#router.open(id, n, prompt.length, onDelta, readers)
     let refused: ReturnType<NativeModel['submit']>
     try {
-      refused = this.#native.submit({ id, prompt, sampling, n, priority: request.priority ?? 0, cacheSalt: request.cacheSalt ?? '' })
+      refused = this.#native.submit({
+        id,
+        prompt,
+        sampling,
+        n,
+        priority: request.priority ?? 0,
+        cacheSalt: request.cacheSalt ?? '',
+        constraint,
+      })
     } catch (error) {
       this.#router.drop(id)
-      throw new RequestError('invalid_request', error instanceof Error ? error.message : String(error))
+      throw new RequestError('invalid_request', messageOf(error))
     }
     if (refused) {
       this.#router.drop(id)

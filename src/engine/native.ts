@@ -38,6 +38,11 @@ export interface NativeModelInfo extends Omit<ModelInfo, 'id' | 'revision' | 'cr
   gguf?: { chatTemplate: string; bosToken: string; eosToken: string; eosTokenIds: number[] }
 }
 
+/** A compiled constraint, opaque; of the model that compiled it. */
+export interface NativeConstraint {
+  readonly nativeConstraint: never
+}
+
 export interface NativeRequest {
   id: number
   prompt: Int32Array
@@ -45,6 +50,8 @@ export interface NativeRequest {
   n: number
   priority: number
   cacheSalt: string
+  /** Absent: the output may be anything. */
+  constraint?: NativeConstraint | undefined
 }
 
 export type NativeSubmitError = 'queue_full' | 'too_long' | 'does_not_fit' | 'invalid' | 'shutting_down'
@@ -87,6 +94,8 @@ export interface NativeModel {
   tokenize(text: string, addSpecialTokens: boolean): Promise<Int32Array>
   /** Bytes of a token as the model's vocabulary has them. */
   tokenBytes(id: number): Uint8Array
+  /** Compiles a constraint tree (constraint.ts) given as JSON, off this thread; rejects with a sentence for whoever wrote it. */
+  compileConstraint(json: string): Promise<NativeConstraint>
   /** Keeps the process alive while true; an idle model does not. */
   setBusy(busy: boolean): void
   /** Aborts everything, joins the engine's thread and frees the model. */

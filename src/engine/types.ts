@@ -76,8 +76,10 @@ export interface GenerateRequest {
   priority?: number
   /** Prefix pages are shared only between requests of equal salt. */
   cacheSalt?: string
-  /** What each choice's output must match, from its first token; absent: anything. */
+  /** What each choice's answer must match, from its first token, or in a chat behind the model's reasoning; absent: anything. */
   constraint?: Constraint
+  /** The request's field that the constraint came from, for errors. Default 'constraint'. */
+  constraintParam?: string
   /** Chats only: the text goes out as the model wrote it, reasoning, calls and their markup included. Default false. */
   raw?: boolean
   /** Chats only. */

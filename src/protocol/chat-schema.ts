@@ -7,6 +7,7 @@ import { ApiError } from './errors.js'
 import { refuseUnsupported, withoutNeutral } from './generation-config.js'
 import { issueError } from './issues.js'
 import { parseJsonObject } from './json.js'
+import { readResponseFormat } from './response-format.js'
 import {
   choiceCount,
   present,
@@ -36,7 +37,7 @@ const bodySchema = z.strictObject({
   parallel_tool_calls: z.boolean().nullish(),
   functions: z.array(z.unknown()).nullish(),
   function_call: z.unknown().optional(),
-  response_format: z.looseObject({ type: z.string() }).nullish(),
+  response_format: z.unknown().optional(),
   modalities: z.array(z.string()).nullish(),
   audio: z.unknown().optional(),
   reasoning_effort: z.enum(reasoningEfforts).nullish(),
@@ -75,9 +76,6 @@ function unsupported(param: string, sentence: string): ApiError {
 
 // what would change the result and is not done is refused, never ignored
 function refuseUndone(body: ChatBody): void {
-  if (body.response_format && body.response_format.type !== 'text') {
-    throw unsupported('response_format', `\`response_format\` of type '${body.response_format.type.slice(0, 64)}' is not supported.`)
-  }
   if (body.functions && body.functions.length > 0) throw unsupported('functions', '`functions` is not supported. Use `tools`.')
   const call = body.function_call ?? 'auto'
   if (call !== 'auto' && call !== 'none') throw unsupported('function_call', '`function_call` is not supported. Use `tools`.')
@@ -127,7 +125,10 @@ export function readChatRequest(value: Record<string, unknown>): ChatRequest {
   // with 'none' the model is not told of the tools: the one way to be sure that it calls none
   const { tools, toolChoice } = toolUse(readTools(body.tools ?? []), body.tool_choice)
   const input = present({ kind: 'chat' as const, messages: templateMessages(body.messages), tools, templateKwargs: templateKwargs(body) })
+  const constraint = readResponseFormat(body.response_format)
   const optional = present({
+    constraint,
+    constraintParam: constraint && 'response_format',
     n: body.n,
     toolChoice,
     parallelToolCalls: body.parallel_tool_calls,

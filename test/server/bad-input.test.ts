@@ -102,7 +102,7 @@ const cases: [string, string | object, number, string?][] = [
   field('tool_choice', { type: 'function', function: { name: 'f' } }),
   field('functions', [{ name: 'f' }]),
   field('function_call', { name: 'f' }),
-  field('response_format', { type: 'json_object' }),
+  ['response_format yaml', { messages: hello, response_format: { type: 'yaml' } }, 400, 'response_format.type'],
   field('response_format', 5),
   field('modalities', ['text', 'audio']),
   field('audio', { voice: 'alloy' }),

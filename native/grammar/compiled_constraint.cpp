@@ -1,0 +1,221 @@
+#include "grammar/compiled_constraint.h"
+
+#include <algorithm>
+#include <string_view>
+#include <utility>
+
+namespace tfserve {
+
+namespace {
+
+using State = Automaton::State;
+using LeadingSpace = TokenTable::LeadingSpace;
+
+/// Tokens that can be taken back.
+constexpr std::size_t kMaxRollback = 64;
+/// Bytes of masks kept for states of one automaton.
+constexpr std::size_t kMaxMaskBytes = std::size_t{4} << 20;
+
+using Mask = std::vector<std::uint64_t>;
+
+void set_bit(Mask& mask, TokenId token) {
+    mask[static_cast<std::size_t>(token) / 64] |= std::uint64_t{1} << (static_cast<std::size_t>(token) % 64);
+}
+
+/// Groups of bytes that lead from a state back to itself.
+std::uint8_t idle_groups(Automaton& automaton, State state) {
+    std::uint8_t idle = 0xFF;
+    for (unsigned byte = 0; byte < 256; ++byte) {
+        const std::uint8_t group = TokenTrie::group_of(static_cast<std::uint8_t>(byte));
+        if ((idle & group) != 0 && automaton.next(state, static_cast<Symbol>(byte)) != state)
+            idle = static_cast<std::uint8_t>(idle & ~group);
+    }
+    return idle;
+}
+
+/// An automaton and what is remembered of its states.
+struct Workings {
+    explicit Workings(const std::shared_ptr<const Grammar>& grammar) : automaton(grammar) {}
+    Automaton automaton;
+    std::unordered_map<State, std::shared_ptr<const Mask>> masks;  // the first token of a text under its own key
+    std::unordered_map<State, std::shared_ptr<const Mask>> first_masks;
+    std::unordered_map<State, std::uint8_t> idle;
+};
+
+}  // namespace
+
+struct CompiledConstraint::Shared {
+    Shared(Grammar compiled, std::shared_ptr<const GrammarVocabulary> tokens)
+        : grammar(std::make_shared<const Grammar>(std::move(compiled))),
+          vocabulary(std::move(tokens)),
+          workings(std::make_shared<Workings>(grammar)) {
+        for (std::size_t i = 0; i < grammar->named_tokens.size(); ++i)
+            named.emplace(grammar->named_tokens[i], static_cast<Symbol>(kFirstNamed + i));
+    }
+
+    Symbol symbol_of_special(TokenId token) const {
+        const auto it = named.find(token);
+        return it == named.end() ? kOtherSpecial : it->second;
+    }
+
+    /// The state behind the bytes of a token. `first`: no text has come before it.
+    State after(Automaton& automaton, State state, TokenId token, bool first) const {
+        if (vocabulary->table->is_special(token)) return automaton.next(state, symbol_of_special(token));
+        std::string_view bytes = vocabulary->table->bytes(token);
+        const LeadingSpace rule = first ? vocabulary->trie.leading_space() : LeadingSpace::kept;
+        if (rule == LeadingSpace::strip_one && bytes.starts_with(' ')) bytes.remove_prefix(1);
+        for (const char c : bytes) {
+            if (rule == LeadingSpace::drop_in_first_token && c == ' ') continue;
+            state = automaton.next(state, static_cast<unsigned char>(c));
+            if (state == Automaton::kDead) break;
+        }
+        return state;
+    }
+
+    std::uint8_t idle_of(Workings& work, State state) const {
+        const auto it = work.idle.find(state);
+        if (it != work.idle.end()) return it->second;
+        return work.idle.emplace(state, idle_groups(work.automaton, state)).first->second;
+    }
+
+    Mask make_mask(Workings& work, State from, bool first) const {
+        const TokenTrie& trie = vocabulary->trie;
+        Automaton& automaton = work.automaton;
+        Mask mask(mask_words(trie.vocab_size()), 0);
+        for (const TokenId token : trie.special()) {
+            if (automaton.next(from, symbol_of_special(token)) != Automaton::kDead) set_bit(mask, token);
+        }
+        const std::vector<TokenTrie::Node>& nodes = trie.nodes();
+        const std::vector<TokenId>& tokens = trie.tokens();
+        const auto allow = [&](std::uint32_t begin, std::uint32_t end) {
+            for (std::uint32_t i = begin; i < end; ++i) set_bit(mask, tokens[i]);
+        };
+        const LeadingSpace rule = first ? trie.leading_space() : LeadingSpace::kept;
+        std::vector<State> path(trie.longest() + 1);
+        path[0] = from;
+        for (std::uint32_t i = 0; i + 1 < nodes.size();) {
+            const TokenTrie::Node& node = nodes[i];
+            const State before = path[node.depth - 1];
+            const bool dropped =
+                node.byte == ' ' && (rule == LeadingSpace::drop_in_first_token || (rule == LeadingSpace::strip_one && node.depth == 1));
+            const State state = dropped ? before : automaton.next(before, node.byte);
+            if (state == Automaton::kDead) {
+                i = node.end;
+                continue;
+            }
+            // where nothing below can lead out of the state, all of it is allowed
+            if (state == before && node.groups != 0 && rule == LeadingSpace::kept && (node.groups & ~idle_of(work, state)) == 0) {
+                allow(node.first_token, nodes[node.end].first_token);
+                i = node.end;
+                continue;
+            }
+            path[node.depth] = state;
+            allow(node.first_token, nodes[i + 1].first_token);
+            ++i;
+        }
+        return mask;
+    }
+
+    /// Needs the lock.
+    std::shared_ptr<const Mask> mask_of(Workings& work, State state, bool first) const {
+        const bool apart = first && vocabulary->trie.leading_space() != LeadingSpace::kept;
+        auto& masks = apart ? work.first_masks : work.masks;
+        const auto it = masks.find(state);
+        if (it != masks.end()) return it->second;
+        auto mask = std::make_shared<const Mask>(make_mask(work, state, apart));
+        if ((masks.size() + 1) * mask->size() * sizeof(std::uint64_t) > kMaxMaskBytes) masks.clear();
+        masks.emplace(state, mask);
+        return mask;
+    }
+
+    const std::shared_ptr<const Grammar> grammar;
+    const std::shared_ptr<const GrammarVocabulary> vocabulary;
+    std::unordered_map<TokenId, Symbol> named;
+
+    std::mutex mutex;  // guards what follows, and what is inside
+    std::shared_ptr<Workings> workings;
+};
+
+/// Follows one output. Holds on to the automaton that its states belong to, until that is full.
+class ConstraintMatcher final : public TokenConstraint {
+   public:
+    explicit ConstraintMatcher(std::shared_ptr<CompiledConstraint::Shared> shared) : shared_(std::move(shared)) {
+        const std::lock_guard lock(shared_->mutex);
+        work_ = shared_->workings;
+        states_.push_back(work_->automaton.start());
+        note_ends();
+    }
+
+    bool mask(std::span<std::uint64_t> words) override {
+        const std::lock_guard lock(shared_->mutex);
+        renew();
+        const std::shared_ptr<const Mask> mask = shared_->mask_of(*work_, states_.back(), num_text_ == 0);
+        const std::size_t n = std::min(words.size(), mask->size());
+        std::copy_n(mask->begin(), n, words.begin());
+        std::fill(words.begin() + static_cast<std::ptrdiff_t>(n), words.end(), 0);
+        return std::ranges::any_of(words, [](std::uint64_t word) { return word != 0; });
+    }
+
+    bool accept(TokenId token) override {
+        const std::lock_guard lock(shared_->mutex);
+        const TokenTable& table = *shared_->vocabulary->table;
+        if (!table.is_known(token) || (!table.is_special(token) && table.bytes(token).empty())) return false;
+        renew();
+        const State state = shared_->after(work_->automaton, states_.back(), token, num_text_ == 0);
+        if (state == Automaton::kDead) return false;
+        states_.push_back(state);
+        if (states_.size() > kMaxRollback + 1) states_.pop_front();
+        // special tokens are no text: the decoder's rule for the first token waits for what follows them
+        if (num_text_ > 0 || !table.is_special(token)) ++num_text_;
+        note_ends();
+        return true;
+    }
+
+    bool rollback(std::size_t n) override {
+        if (n >= states_.size()) return false;
+        const std::lock_guard lock(shared_->mutex);
+        states_.resize(states_.size() - n);
+        num_text_ -= std::min(n, num_text_);
+        note_ends();
+        return true;
+    }
+
+    std::size_t max_rollback() const override { return kMaxRollback; }
+    bool may_end() const override { return may_end_; }
+    bool must_end() const override { return must_end_; }
+
+   private:
+    /// Leaves an automaton that has grown too large for the current one, which is made where it is the same.
+    void renew() {
+        if (!work_->automaton.full()) return;
+        if (shared_->workings == work_) shared_->workings = std::make_shared<Workings>(shared_->grammar);
+        for (State& state : states_) state = shared_->workings->automaton.adopt(work_->automaton, state);
+        work_ = shared_->workings;
+    }
+
+    void note_ends() {
+        may_end_ = work_->automaton.may_end(states_.back());
+        must_end_ = work_->automaton.must_end(states_.back());
+    }
+
+    std::shared_ptr<CompiledConstraint::Shared> shared_;
+    std::shared_ptr<Workings> work_;
+    std::deque<State> states_;  // before the first token that can be taken back, then behind each
+    std::size_t num_text_ = 0;  // tokens since the first that is text, that one included
+    bool may_end_ = false, must_end_ = false;
+};
+
+CompiledConstraint::CompiledConstraint(Grammar grammar, std::shared_ptr<const GrammarVocabulary> vocabulary)
+    : shared_(std::make_shared<Shared>(std::move(grammar), std::move(vocabulary))) {}
+
+CompiledConstraint::~CompiledConstraint() = default;
+
+std::unique_ptr<TokenConstraint> CompiledConstraint::start() const { return std::make_unique<ConstraintMatcher>(shared_); }
+
+bool CompiledConstraint::has_first_token() const {
+    ConstraintMatcher matcher(shared_);
+    std::vector<std::uint64_t> words(mask_words(shared_->vocabulary->trie.vocab_size()));
+    return matcher.mask(words) || matcher.may_end();
+}
+
+}  // namespace tfserve

@@ -1,0 +1,202 @@
+#include "grammar/schema_merge.h"
+
+#include <algorithm>
+#include <array>
+#include <vector>
+
+#include "grammar/grammar_error.h"
+
+namespace tfserve {
+
+namespace {
+
+constexpr std::array<const char*, 7> kTypes{"null", "boolean", "integer", "number", "string", "array", "object"};
+
+bool names_type(const SchemaJson& types, const std::string& type) {
+    if (types.is_string()) return types == type;
+    return std::ranges::any_of(types, [&](const SchemaJson& one) { return one == type; });
+}
+
+const SchemaJson& member_or(const SchemaJson& schema, const char* name, const SchemaJson& fallback) {
+    const auto it = schema.find(name);
+    return it == schema.end() ? fallback : *it;
+}
+
+bool has_name(const SchemaJson& names, const std::string& name) {
+    return std::ranges::any_of(names, [&](const SchemaJson& one) { return one == name; });
+}
+
+const SchemaJson kAnything = true;
+const SchemaJson kNone = SchemaJson::array();
+const SchemaJson kNoMembers = SchemaJson::object();
+
+/// What a schema asks of a property.
+const SchemaJson& asked_of(const SchemaJson& schema, const std::string& name) {
+    const auto properties = schema.find("properties");
+    if (properties != schema.end() && properties->contains(name)) return (*properties)[name];
+    return member_or(schema, "additionalProperties", kAnything);
+}
+
+/// What a schema asks of the i-th element.
+const SchemaJson& asked_of(const SchemaJson& schema, std::size_t i) {
+    const auto prefix = schema.find("prefixItems");
+    if (prefix != schema.end() && i < prefix->size()) return (*prefix)[i];
+    return member_or(schema, "items", kAnything);
+}
+
+void merge_objects(const SchemaJson& a, const SchemaJson& b, SchemaJson& result) {
+    SchemaJson properties = SchemaJson::object();
+    for (const SchemaJson* from : {&a, &b}) {
+        const SchemaJson& members = member_or(*from, "properties", kNoMembers);
+        for (const auto& [name, schema] : members.items()) {
+            if (!properties.contains(name)) properties[name] = both_of(asked_of(a, name), asked_of(b, name));
+        }
+    }
+    if (a.contains("properties") || b.contains("properties")) result["properties"] = std::move(properties);
+    if (a.contains("additionalProperties") || b.contains("additionalProperties")) {
+        result["additionalProperties"] =
+            both_of(member_or(a, "additionalProperties", kAnything), member_or(b, "additionalProperties", kAnything));
+    }
+    if (a.contains("required") || b.contains("required")) {
+        SchemaJson required = member_or(a, "required", kNone);
+        for (const SchemaJson& name : member_or(b, "required", kNone)) {
+            if (!has_name(required, name)) required.push_back(name);
+        }
+        result["required"] = std::move(required);
+    }
+}
+
+void merge_arrays(const SchemaJson& a, const SchemaJson& b, SchemaJson& result) {
+    const std::size_t prefix = std::max(member_or(a, "prefixItems", kNone).size(), member_or(b, "prefixItems", kNone).size());
+    if (prefix > 0) {
+        SchemaJson list = SchemaJson::array();
+        for (std::size_t i = 0; i < prefix; ++i) list.push_back(both_of(asked_of(a, i), asked_of(b, i)));
+        result["prefixItems"] = std::move(list);
+    }
+    if (a.contains("items") || b.contains("items")) {
+        result["items"] = both_of(member_or(a, "items", kAnything), member_or(b, "items", kAnything));
+    }
+}
+
+void merge_bound(const SchemaJson& a, const SchemaJson& b, const char* name, bool largest, SchemaJson& result) {
+    const auto in_a = a.find(name), in_b = b.find(name);
+    if (in_a == a.end() && in_b == b.end()) return;
+    if (in_a == a.end() || in_b == b.end()) {
+        result[name] = in_a == a.end() ? *in_b : *in_a;
+        return;
+    }
+    result[name] = (*in_a < *in_b) == largest ? *in_b : *in_a;
+}
+
+/// false: no type satisfies both.
+bool merge_types(const SchemaJson& a, const SchemaJson& b, SchemaJson& result) {
+    if (!a.contains("type") && !b.contains("type")) return true;
+    SchemaJson types = SchemaJson::array();
+    for (const char* type : kTypes) {
+        const bool named = (a.contains("type") && names_type(a["type"], type)) || (b.contains("type") && names_type(b["type"], type));
+        if (named && takes_type(a, type) && takes_type(b, type)) types.push_back(type);
+    }
+    if (types.empty()) return false;
+    result["type"] = std::move(types);
+    return true;
+}
+
+}  // namespace
+
+std::string type_of(const SchemaJson& value) {
+    if (value.is_null()) return "null";
+    if (value.is_boolean()) return "boolean";
+    if (value.is_number_integer()) return "integer";
+    if (value.is_number()) {
+        const double number = value.get<double>();
+        return number == static_cast<double>(static_cast<long long>(std::clamp(number, -9e15, 9e15))) ? "integer" : "number";
+    }
+    return value.is_string() ? "string" : value.is_array() ? "array" : "object";
+}
+
+bool takes_type(const SchemaJson& schema, const std::string& type) {
+    const auto types = schema.find("type");
+    if (types == schema.end()) return true;
+    return names_type(*types, type) || (type == "integer" && names_type(*types, "number"));
+}
+
+SchemaJson both_of(const SchemaJson& a, const SchemaJson& b) {
+    if (a == b || b == true) return a;
+    if (a == true) return b;
+    if (a == false || b == false) return false;
+    return {{"allOf", SchemaJson::array({a, b})}};
+}
+
+SchemaJson merge_schemas(const SchemaJson& a, const SchemaJson& b, const std::string& place) {
+    if (a.is_boolean() || b.is_boolean()) return both_of(a, b);
+    SchemaJson result = SchemaJson::object();
+    if (!merge_types(a, b, result)) return false;
+    merge_objects(a, b, result);
+    merge_arrays(a, b, result);
+    for (const char* name : {"minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties"})
+        merge_bound(a, b, name, true, result);
+    for (const char* name : {"maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties"})
+        merge_bound(a, b, name, false, result);
+    for (const char* name : {"pattern", "format"}) {
+        if (a.contains(name) && b.contains(name) && a[name] != b[name]) {
+            throw GrammarError("two different values of '" + std::string(name) + "' that must hold together at '" + place +
+                               "' are not supported");
+        }
+        if (a.contains(name) || b.contains(name)) result[name] = a.contains(name) ? a[name] : b[name];
+    }
+    if (a.contains("enum") && b.contains("enum")) {
+        SchemaJson values = SchemaJson::array();
+        for (const SchemaJson& value : a["enum"]) {
+            if (std::ranges::find(b["enum"], value) != b["enum"].end()) values.push_back(value);
+        }
+        result["enum"] = std::move(values);
+    } else if (a.contains("enum") || b.contains("enum")) {
+        result["enum"] = a.contains("enum") ? a["enum"] : b["enum"];
+    }
+    return result;
+}
+
+bool are_disjoint(const SchemaJson& a, const SchemaJson& b) {
+    if (a == false || b == false) return true;
+    if (a.is_boolean() || b.is_boolean()) return false;
+    const auto takes = [](const SchemaJson& schema, const std::string& type) {
+        if (!takes_type(schema, type)) return false;
+        const auto values = schema.find("enum");
+        return values == schema.end() || std::ranges::any_of(*values, [&](const SchemaJson& value) {
+                   return type_of(value) == type || (type == "number" && type_of(value) == "integer");
+               });
+    };
+    const bool share_other =
+        std::ranges::any_of(kTypes, [&](const std::string& type) { return type != "object" && takes(a, type) && takes(b, type); });
+    const bool both_listed = a.contains("enum") && b.contains("enum");
+    if (both_listed) {
+        return std::ranges::none_of(a["enum"],
+                                    [&](const SchemaJson& value) { return std::ranges::find(b["enum"], value) != b["enum"].end(); });
+    }
+    if (share_other) return false;
+    if (!takes(a, "object") || !takes(b, "object")) return true;
+    const auto is_required = [](const SchemaJson& schema, const std::string& name) {
+        return has_name(member_or(schema, "required", kNone), name);
+    };
+    for (const auto& [left, right] : {std::pair(&a, &b), std::pair(&b, &a)}) {
+        for (const SchemaJson& name : member_or(*left, "required", kNone)) {
+            const SchemaJson& mine = asked_of(*left, name.get<std::string>());
+            const SchemaJson& theirs = asked_of(*right, name.get<std::string>());
+            if (theirs == false) return true;
+            const auto plain = [](SchemaJson schema) {
+                if (schema.is_object() && schema.contains("const")) schema["enum"] = SchemaJson::array({schema["const"]});
+                return schema;
+            };
+            // what else stands in a schema only narrows it, but for `nullable`
+            const auto decided = [](const SchemaJson& schema) {
+                return schema.is_object() && !schema.contains("nullable") && (schema.contains("enum") || schema.contains("type"));
+            };
+            const SchemaJson x = plain(mine), y = plain(theirs);
+            // a property that may be absent on one side is no difference
+            if (is_required(*right, name) && decided(x) && decided(y) && are_disjoint(x, y)) return true;
+        }
+    }
+    return false;
+}
+
+}  // namespace tfserve
