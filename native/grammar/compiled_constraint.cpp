@@ -1,6 +1,8 @@
 #include "grammar/compiled_constraint.h"
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <string_view>
 #include <utility>
 
@@ -22,15 +24,24 @@ void set_bit(Mask& mask, TokenId token) {
     mask[static_cast<std::size_t>(token) / 64] |= std::uint64_t{1} << (static_cast<std::size_t>(token) % 64);
 }
 
-/// Groups of bytes that lead from a state back to itself.
-std::uint8_t idle_groups(Automaton& automaton, State state) {
-    std::uint8_t idle = 0xFF;
+/// By group of bytes: the state that all bytes of the group lead to, or kDead where they differ.
+using GroupSteps = std::array<State, TokenTrie::kGroups>;
+
+GroupSteps group_steps(Automaton& automaton, State state) {
+    GroupSteps steps;
+    std::uint8_t seen = 0;
     for (unsigned byte = 0; byte < 256; ++byte) {
         const std::uint8_t group = TokenTrie::group_of(static_cast<std::uint8_t>(byte));
-        if ((idle & group) != 0 && automaton.next(state, static_cast<Symbol>(byte)) != state)
-            idle = static_cast<std::uint8_t>(idle & ~group);
+        State& step = steps[static_cast<std::size_t>(std::countr_zero(group))];
+        const State next = automaton.next(state, static_cast<Symbol>(byte));
+        if ((seen & group) == 0) {
+            step = next;
+        } else if (step != next) {
+            step = Automaton::kDead;
+        }
+        seen |= group;
     }
-    return idle;
+    return steps;
 }
 
 /// An automaton and what is remembered of its states.
@@ -39,7 +50,7 @@ struct Workings {
     Automaton automaton;
     std::unordered_map<State, std::shared_ptr<const Mask>> masks;  // the first token of a text under its own key
     std::unordered_map<State, std::shared_ptr<const Mask>> first_masks;
-    std::unordered_map<State, std::uint8_t> idle;
+    std::unordered_map<State, GroupSteps> steps;
 };
 
 }  // namespace
@@ -72,10 +83,20 @@ struct CompiledConstraint::Shared {
         return state;
     }
 
-    std::uint8_t idle_of(Workings& work, State state) const {
-        const auto it = work.idle.find(state);
-        if (it != work.idle.end()) return it->second;
-        return work.idle.emplace(state, idle_groups(work.automaton, state)).first->second;
+    /// Whether all texts of `length` bytes out of the groups can follow, because all bytes of them always lead to one state.
+    bool takes_all(Workings& work, State state, std::uint8_t groups, unsigned length) const {
+        for (; length > 0; --length) {
+            auto it = work.steps.find(state);
+            if (it == work.steps.end()) it = work.steps.emplace(state, group_steps(work.automaton, state)).first;
+            const State next = it->second[static_cast<std::size_t>(std::countr_zero(groups))];
+            if (next == Automaton::kDead) return false;
+            for (unsigned rest = groups & (groups - 1U); rest != 0; rest &= rest - 1) {
+                if (it->second[static_cast<std::size_t>(std::countr_zero(rest))] != next) return false;
+            }
+            if (next == state) return true;
+            state = next;
+        }
+        return true;
     }
 
     Mask make_mask(Workings& work, State from, bool first) const {
@@ -103,8 +124,7 @@ struct CompiledConstraint::Shared {
                 i = node.end;
                 continue;
             }
-            // where nothing below can lead out of the state, all of it is allowed
-            if (state == before && node.groups != 0 && rule == LeadingSpace::kept && (node.groups & ~idle_of(work, state)) == 0) {
+            if (node.groups != 0 && rule == LeadingSpace::kept && takes_all(work, state, node.groups, node.height)) {
                 allow(node.first_token, nodes[node.end].first_token);
                 i = node.end;
                 continue;

@@ -9,7 +9,7 @@
 #include "grammar/ebnf_syntax.h"
 #include "grammar/grammar_error.h"
 #include "grammar/json_schema.h"
-#include "grammar/regex_syntax.h"
+#include "grammar/pattern_languages.h"
 #include "grammar/text_until.h"
 
 namespace tfserve {
@@ -48,8 +48,11 @@ class TreeReader {
         if (type == "json_schema") return schema_expression(builder_, field(node, "schema"), whitespace(node));
         if (type == "json_object") return schema_expression(builder_, Json{{"type", "object"}}, whitespace(node));
         if (type == "regex") {
-            const CharWriter chars = [this](const CharSet& set) { return builder_.chars(set); };
-            return regex_expression(builder_, text(node, "pattern"), RegexMatch::whole, chars);
+            const std::string pattern = text(node, "pattern");
+            const CharWriterFor chars = [](GrammarBuilder& builder) -> CharWriter {
+                return [&builder](const CharSet& set) { return builder.chars(set); };
+            };
+            return languages_expression(builder_, pattern_languages(pattern, RegexMatch::whole, chars));
         }
         if (type == "grammar") return ebnf_expression(builder_, text(node, "text"));
         if (type == "literal") return builder_.literal(text(node, "text"));

@@ -74,8 +74,10 @@ ExprId JsonRules::any_char() {
     });
 }
 
+ExprId JsonRules::string_content(std::uint32_t min, std::uint32_t max) { return builder_.repeat(any_char(), min, max); }
+
 ExprId JsonRules::string_of_length(std::uint32_t min, std::uint32_t max) {
-    return builder_.sequence({builder_.bytes("\""), builder_.repeat(any_char(), min, max), builder_.bytes("\"")});
+    return builder_.sequence({builder_.bytes("\""), string_content(min, max), builder_.bytes("\"")});
 }
 
 ExprId JsonRules::string() {

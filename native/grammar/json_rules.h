@@ -22,6 +22,8 @@ class JsonRules {
     /// Any string, with every escape; surrogates only in pairs.
     ExprId string();
     ExprId string_of_length(std::uint32_t min, std::uint32_t max);
+    /// What stands between the quotes.
+    ExprId string_content(std::uint32_t min, std::uint32_t max);
     /// One character out of a set, as it stands within a string: the shortest escape where it needs one.
     ExprId string_char(const CharSet& set);
     ExprId integer();

@@ -10,7 +10,7 @@
 
 #include "grammar/grammar_error.h"
 #include "grammar/number_range.h"
-#include "grammar/regex_syntax.h"
+#include "grammar/pattern_languages.h"
 #include "grammar/schema_keywords.h"
 #include "grammar/string_format.h"
 
@@ -228,20 +228,32 @@ class SchemaCompiler {
         const std::uint32_t min = count_or(schema, "minLength", 0), max = count_or(schema, "maxLength", kNoLimit);
         const bool bounded = min > 0 || max != kNoLimit;
         const bool has_pattern = schema.contains("pattern"), has_format = schema.contains("format");
-        if (has_pattern + has_format + bounded > 1) {
-            throw GrammarError("more than one of pattern, format and minLength or maxLength at '" + place + "' is not supported");
-        }
         if (!has_pattern && !has_format) return bounded ? json_.string_of_length(min, max) : json_.string();
-        const auto text = schema[has_pattern ? "pattern" : "format"].get<std::string>();
-        const auto pattern = has_pattern ? std::string_view(text) : string_format(text).value_or(std::string_view());
-        if (pattern.empty() && has_format)
-            throw GrammarError("the format '" + text.substr(0, 64) + "' at '" + place + "' is not supported");
-        const CharWriter chars = [this](const CharSet& set) { return json_.string_char(set); };
+        const CharWriterFor chars = [](GrammarBuilder& builder) -> CharWriter {
+            return [json = JsonRules(builder, JsonWhitespace::compact)](const CharSet& set) mutable { return json.string_char(set); };
+        };
+        std::vector<RegularLanguage> languages;
+        if (bounded) {
+            languages.push_back(
+                {[min, max](GrammarBuilder& builder) { return JsonRules(builder, JsonWhitespace::compact).string_content(min, max); }});
+        }
+        if (has_format) {
+            const auto name = schema["format"].get<std::string>();
+            const auto pattern = string_format(name);
+            if (!pattern) throw GrammarError("the format '" + name.substr(0, 64) + "' at '" + place + "' is not supported");
+            for (RegularLanguage& language : pattern_languages(*pattern, RegexMatch::whole, chars))
+                languages.push_back(std::move(language));
+        }
         try {
-            const ExprId content = regex_expression(builder_, pattern, has_pattern ? RegexMatch::search : RegexMatch::whole, chars);
-            return builder_.sequence({builder_.bytes("\""), content, builder_.bytes("\"")});
+            const auto pattern = has_pattern ? schema["pattern"].get<std::string>() : std::string();
+            if (has_pattern) {
+                for (RegularLanguage& language : pattern_languages(pattern, RegexMatch::search, chars))
+                    languages.push_back(std::move(language));
+            }
+            return builder_.sequence({builder_.bytes("\""), languages_expression(builder_, languages), builder_.bytes("\"")});
         } catch (const GrammarError& error) {
-            throw GrammarError("the pattern at '" + at(place, "pattern") + "' cannot be used: " + error.what());
+            throw GrammarError("the string at '" + (has_pattern ? at(place, "pattern") : place) +
+                               "' cannot be constrained: " + error.what());
         }
     }
 

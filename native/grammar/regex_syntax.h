@@ -16,8 +16,9 @@ enum class RegexMatch {
     search,  ///< a part of the text, as JSON schema's `pattern`; ^ and $ bind it to the ends
 };
 
-/// The texts that match. Known are characters and escapes, classes, groups, alternatives and quantifiers; what is not regular (back
-/// references, look-around, \b) or depends on tables (\p) is refused. Throws GrammarError naming the position.
+/// The texts that match. Known are characters and escapes, classes, groups, alternatives and quantifiers; what looks elsewhere (back
+/// references, \b, looking ahead but for pattern_languages(), looking behind) or depends on tables (\p) is refused. Throws GrammarError
+/// naming the position.
 ExprId regex_expression(GrammarBuilder& builder, std::string_view pattern, RegexMatch match, const CharWriter& chars);
 
 /// The character classes \d, \w and \s, in ASCII but for \s, which has Unicode's spaces too; nullopt for other letters. Upper case: all

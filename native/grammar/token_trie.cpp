@@ -42,7 +42,10 @@ TokenTrie::TokenTrie(const TokenTable& table, std::int32_t vocab_size) : vocab_s
             Node& node = nodes_[path.back()];
             node.end = static_cast<std::uint32_t>(nodes_.size());
             path.pop_back();
-            if (!path.empty()) nodes_[path.back()].groups |= node.groups | group_of(node.byte);
+            if (path.empty()) continue;
+            Node& parent = nodes_[path.back()];
+            parent.groups = static_cast<std::uint8_t>(parent.groups | node.groups | group_of(node.byte));
+            parent.height = std::max<std::uint16_t>(parent.height, static_cast<std::uint16_t>(node.height + 1));
         }
     };
     std::string_view last;
@@ -52,14 +55,14 @@ TokenTrie::TokenTrie(const TokenTable& table, std::int32_t vocab_size) : vocab_s
         close_to(common);
         for (std::size_t depth = common; depth < bytes.size(); ++depth) {
             path.push_back(static_cast<std::uint32_t>(nodes_.size()));
-            nodes_.push_back(
-                {0, static_cast<std::uint32_t>(i), static_cast<std::uint16_t>(depth + 1), static_cast<std::uint8_t>(bytes[depth]), 0});
+            const auto first = static_cast<std::uint32_t>(i);
+            nodes_.push_back({0, first, static_cast<std::uint16_t>(depth + 1), 0, static_cast<std::uint8_t>(bytes[depth]), 0});
         }
         last = bytes;
     }
     close_to(0);
     const auto end = static_cast<std::uint32_t>(nodes_.size());
-    nodes_.push_back({end + 1, static_cast<std::uint32_t>(tokens_.size()), 0, 0, 0});
+    nodes_.push_back({end + 1, static_cast<std::uint32_t>(tokens_.size()), 0, 0, 0, 0});
 }
 
 }  // namespace tfserve

@@ -19,6 +19,7 @@ class TokenTrie {
         std::uint32_t end;          ///< the first node behind its subtree
         std::uint32_t first_token;  ///< tokens() of its subtree begin here, its own first
         std::uint16_t depth;        ///< 1 for the first byte of a token
+        std::uint16_t height;       ///< bytes below it on the longest way down
         std::uint8_t byte;
         std::uint8_t groups;  ///< of the bytes below it: see group_of()
     };
@@ -35,6 +36,7 @@ class TokenTrie {
     /// Tokens from which the decoder drops spaces when they come first in a text: see TokenTable::LeadingSpace.
     TokenTable::LeadingSpace leading_space() const { return leading_space_; }
 
+    static constexpr int kGroups = 8;
     /// Bytes that grammars mostly treat alike, as one bit of eight.
     static std::uint8_t group_of(std::uint8_t byte);
 
