@@ -158,21 +158,35 @@ Automaton::State Automaton::compute(State state, std::uint16_t symbol_class) {
     return target;
 }
 
-Automaton::State Automaton::adopt(const Automaton& other, State state) {
+template <class Map>
+Automaton::State Automaton::translate(const Automaton& other, State state, const Map& map) {
     if (state == kDead) return kDead;
-    const StateRow& row = other.states_[state];
+    const StateRow row = other.states_[state];
     found_.clear();
     std::vector<NodeId> returns;
     for (std::uint32_t i = row.begin; i < row.end; ++i) {
-        const Config& config = other.configs_[i];
+        const Config config = other.configs_[i];
         returns.clear();
         for (StackId at = config.stack; at != 0; at = other.frames_[at].parent) returns.push_back(other.frames_[at].returns_to);
         StackId stack = 0;
-        for (auto it = returns.rbegin(); it != returns.rend(); ++it) stack = push(stack, *it);
-        found_.push_back({config.node, stack});
+        for (auto it = returns.rbegin(); it != returns.rend(); ++it) stack = push(stack, map(*it));
+        found_.push_back({map(config.node), stack});
     }
     std::ranges::sort(found_);
+    found_.erase(std::unique(found_.begin(), found_.end()), found_.end());
     return intern(found_, row.may_end);
+}
+
+Automaton::State Automaton::adopt(const Automaton& other, State state) {
+    return translate(other, state, [](NodeId node) { return node; });
+}
+
+Automaton::State Automaton::alike(State state) {
+    const auto it = alike_.find(state);
+    if (it != alike_.end()) return it->second;
+    const State same = translate(*this, state, [this](NodeId node) { return grammar_->nodes[node].alike; });
+    alike_.emplace(state, same);
+    return same;
 }
 
 }  // namespace tfserve

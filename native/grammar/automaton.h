@@ -32,6 +32,8 @@ class Automaton {
     /// Nothing can follow.
     bool must_end(State state) const { return states_[state].begin == states_[state].end; }
 
+    /// The state that stands for all that cannot be told apart by a text of up to kAlikeBytes bytes, as far as that is known.
+    State alike(State state);
     /// The same state of another automaton of the same grammar.
     State adopt(const Automaton& other, State state);
     /// Time to begin a new one, between two texts.
@@ -65,6 +67,9 @@ class Automaton {
     State close();
     StackId push(StackId parent, NodeId returns_to);
     State intern(const std::vector<Config>& configs, bool may_end);
+    /// The state of `other` with other nodes in the place of its own.
+    template <class Map>
+    State translate(const Automaton& other, State state, const Map& map);
 
     std::shared_ptr<const Grammar> grammar_;
     std::size_t num_classes_;
@@ -74,6 +79,7 @@ class Automaton {
     std::vector<StateRow> states_;
     std::unordered_multimap<std::size_t, State> state_ids_;
     std::vector<State> steps_;
+    std::unordered_map<State, State> alike_;
     State start_ = kDead;
 
     std::vector<Config> todo_, found_;  // scratch

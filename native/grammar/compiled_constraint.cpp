@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <optional>
 #include <string_view>
 #include <utility>
 
@@ -19,6 +20,9 @@ constexpr std::size_t kMaxRollback = 64;
 constexpr std::size_t kMaxMaskBytes = std::size_t{4} << 20;
 
 using Mask = std::vector<std::uint64_t>;
+
+/// Nodes of a subtree from which on it pays to ask whether it can be taken as a whole.
+constexpr std::uint32_t kWorthAsking = 12;
 
 void set_bit(Mask& mask, TokenId token) {
     mask[static_cast<std::size_t>(token) / 64] |= std::uint64_t{1} << (static_cast<std::size_t>(token) % 64);
@@ -50,7 +54,7 @@ struct Workings {
     Automaton automaton;
     std::unordered_map<State, std::shared_ptr<const Mask>> masks;  // the first token of a text under its own key
     std::unordered_map<State, std::shared_ptr<const Mask>> first_masks;
-    std::unordered_map<State, GroupSteps> steps;
+    std::vector<std::optional<GroupSteps>> steps;  // by state
 };
 
 }  // namespace
@@ -86,12 +90,13 @@ struct CompiledConstraint::Shared {
     /// Whether all texts of `length` bytes out of the groups can follow, because all bytes of them always lead to one state.
     bool takes_all(Workings& work, State state, std::uint8_t groups, unsigned length) const {
         for (; length > 0; --length) {
-            auto it = work.steps.find(state);
-            if (it == work.steps.end()) it = work.steps.emplace(state, group_steps(work.automaton, state)).first;
-            const State next = it->second[static_cast<std::size_t>(std::countr_zero(groups))];
+            if (state >= work.steps.size()) work.steps.resize(state + 1);
+            if (!work.steps[state]) work.steps[state] = group_steps(work.automaton, state);
+            const GroupSteps& steps = *work.steps[state];
+            const State next = steps[static_cast<std::size_t>(std::countr_zero(groups))];
             if (next == Automaton::kDead) return false;
             for (unsigned rest = groups & (groups - 1U); rest != 0; rest &= rest - 1) {
-                if (it->second[static_cast<std::size_t>(std::countr_zero(rest))] != next) return false;
+                if (steps[static_cast<std::size_t>(std::countr_zero(rest))] != next) return false;
             }
             if (next == state) return true;
             state = next;
@@ -124,7 +129,7 @@ struct CompiledConstraint::Shared {
                 i = node.end;
                 continue;
             }
-            if (node.groups != 0 && rule == LeadingSpace::kept && takes_all(work, state, node.groups, node.height)) {
+            if (node.end - i >= kWorthAsking && rule == LeadingSpace::kept && takes_all(work, state, node.groups, node.height)) {
                 allow(node.first_token, nodes[node.end].first_token);
                 i = node.end;
                 continue;
@@ -136,10 +141,11 @@ struct CompiledConstraint::Shared {
         return mask;
     }
 
-    /// Needs the lock.
+    /// Of all but the long tokens. Needs the lock.
     std::shared_ptr<const Mask> mask_of(Workings& work, State state, bool first) const {
         const bool apart = first && vocabulary->trie.leading_space() != LeadingSpace::kept;
         auto& masks = apart ? work.first_masks : work.masks;
+        state = work.automaton.alike(state);
         const auto it = masks.find(state);
         if (it != masks.end()) return it->second;
         auto mask = std::make_shared<const Mask>(make_mask(work, state, apart));
@@ -173,6 +179,10 @@ class ConstraintMatcher final : public TokenConstraint {
         const std::size_t n = std::min(words.size(), mask->size());
         std::copy_n(mask->begin(), n, words.begin());
         std::fill(words.begin() + static_cast<std::ptrdiff_t>(n), words.end(), 0);
+        for (const TokenId token : shared_->vocabulary->trie.long_tokens()) {
+            if (shared_->after(work_->automaton, states_.back(), token, num_text_ == 0) == Automaton::kDead) continue;
+            words[static_cast<std::size_t>(token) / 64] |= std::uint64_t{1} << (static_cast<std::size_t>(token) % 64);
+        }
         return std::ranges::any_of(words, [](std::uint64_t word) { return word != 0; });
     }
 

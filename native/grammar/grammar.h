@@ -16,6 +16,9 @@ inline constexpr Symbol kOtherSpecial = 256;
 inline constexpr Symbol kFirstNamed = 257;
 inline constexpr Symbol kLastSymbol = std::numeric_limits<Symbol>::max();
 
+/// How far places in a long row of copies are told apart by how many copies are left.
+inline constexpr std::uint32_t kAlikeBytes = 32;
+
 using NodeId = std::uint32_t;
 using RuleId = std::uint32_t;
 
@@ -34,6 +37,7 @@ struct Grammar {
     struct Node {
         std::uint32_t symbols = 0, moves = 0, calls = 0;  ///< where its edges begin; they end where the next node's begin
         bool is_end = false;
+        NodeId alike = 0;  ///< for any text of up to kAlikeBytes bytes, what can follow here can follow there, and the other way round
     };
 
     std::vector<Node> nodes;  ///< and one more, that only says where the last edges end

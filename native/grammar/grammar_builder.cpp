@@ -75,7 +75,7 @@ ExprId GrammarBuilder::repeat(ExprId item, std::uint32_t min, std::uint32_t max)
     if (max == 0) return empty();
     if (min == 1 && max == 1) return item;
     const std::uint64_t copies = max == kNoLimit ? std::uint64_t{min} + 1 : max;
-    if (copies > 2 && exprs_[item].size > kSmallCopy) item = shared(item);
+    if (copies > 2 && exprs_[item].size > (copies > kAlikeBytes ? 1 : kSmallCopy)) item = shared(item);
     const std::uint64_t size = std::min<std::uint64_t>(copies * exprs_[item].size, kMaxGraphNodes);
     return add({Kind::repeat, min, max, {item}, static_cast<std::uint32_t>(size)});
 }
@@ -155,11 +155,14 @@ class Lowering {
         }
     }
 
+    /// Each copy reads a byte at least, or nothing: with more than kAlikeBytes copies left, one more or less makes no difference to them.
     void lower_repeat(const GrammarBuilder::Expr& expr, NodeId from, NodeId to, int depth) {
         const ExprId item = expr.parts.front();
         NodeId at = graph_.add_node();
         graph_.add_move(from, at);
+        NodeId first = at;
         for (std::uint32_t i = 0; i < expr.a; ++i) {
+            if (expr.a - i > kAlikeBytes) graph_.nodes[at].alike = first;
             const NodeId next = graph_.add_node();
             lower(item, at, next, depth + 1);
             at = next;
@@ -170,7 +173,9 @@ class Lowering {
             lower(item, loop, loop, depth + 1);
             return graph_.add_move(loop, to);
         }
+        first = at;
         for (std::uint32_t i = expr.a; i < expr.b; ++i) {
+            if (expr.b - i > kAlikeBytes) graph_.nodes[at].alike = first;
             graph_.add_move(at, to);
             const NodeId next = graph_.add_node();
             lower(item, at, next, depth + 1);

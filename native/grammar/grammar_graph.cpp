@@ -162,7 +162,8 @@ NodeId GrammarGraph::add_node() {
         throw GrammarError("the constraint is too large: it has more than " + std::to_string(kMaxGraphNodes) + " states");
     }
     nodes.emplace_back();
-    return static_cast<NodeId>(nodes.size() - 1);
+    nodes.back().alike = static_cast<NodeId>(nodes.size() - 1);
+    return nodes.back().alike;
 }
 
 Grammar finish_grammar(const GrammarGraph& graph, std::vector<TokenId> named_tokens) {
@@ -183,14 +184,14 @@ Grammar finish_grammar(const GrammarGraph& graph, std::vector<TokenId> named_tok
     Grammar grammar;
     grammar.named_tokens = std::move(named_tokens);
     grammar.start = number[root];
-    const auto begin_node = [&](bool end) {
+    const auto begin_node = [&](bool end, NodeId alike) {
         grammar.nodes.push_back({static_cast<std::uint32_t>(grammar.symbol_edges.size()), static_cast<std::uint32_t>(grammar.moves.size()),
-                                 static_cast<std::uint32_t>(grammar.calls.size()), end});
+                                 static_cast<std::uint32_t>(grammar.calls.size()), end, alike});
     };
     for (NodeId id = 0; id < graph.nodes.size(); ++id) {
         if (!completes[id]) continue;
-        begin_node(is_end[id]);
         const GrammarGraph::Node& node = graph.nodes[id];
+        begin_node(is_end[id], number[completes[node.alike] ? node.alike : id]);
         for (const auto& edge : node.symbols) {
             if (completes[edge.target]) grammar.symbol_edges.push_back({edge.first, edge.last, number[edge.target]});
         }
@@ -202,7 +203,7 @@ Grammar finish_grammar(const GrammarGraph& graph, std::vector<TokenId> named_tok
             if (completes[call.returns_to] && completes[entry]) grammar.calls.push_back({number[entry], number[call.returns_to]});
         }
     }
-    begin_node(false);
+    begin_node(false, 0);
     set_classes(grammar);
     return grammar;
 }

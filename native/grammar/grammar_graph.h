@@ -18,6 +18,7 @@ struct GrammarGraph {
         std::vector<Grammar::SymbolEdge> symbols;
         std::vector<NodeId> moves;
         std::vector<Call> calls;
+        NodeId alike = 0;  ///< see Grammar::Node; itself, where no other is known
     };
     struct Rule {
         NodeId entry, end;

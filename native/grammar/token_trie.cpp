@@ -3,14 +3,9 @@
 #include <algorithm>
 #include <string_view>
 
+#include "grammar/grammar.h"
+
 namespace tfserve {
-
-namespace {
-
-/// Longer tokens, if a vocabulary has any, are never allowed under a constraint.
-constexpr std::size_t kLongestToken = 4096;
-
-}  // namespace
 
 std::uint8_t TokenTrie::group_of(std::uint8_t byte) {
     if (byte >= 0x80) return 1;
@@ -29,7 +24,9 @@ TokenTrie::TokenTrie(const TokenTable& table, std::int32_t vocab_size) : vocab_s
         if (!table.is_known(id)) continue;
         if (table.is_special(id)) {
             special_.push_back(id);
-        } else if (!bytes.empty() && bytes.size() <= kLongestToken) {
+        } else if (bytes.size() > kAlikeBytes) {
+            long_tokens_.push_back(id);
+        } else if (!bytes.empty()) {
             tokens_.push_back(id);
             longest_ = std::max(longest_, bytes.size());
         }

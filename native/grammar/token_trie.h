@@ -11,7 +11,7 @@
 
 namespace tfserve {
 
-/// Nodes lie in the order of a depth-first walk, so that a walk is a scan that jumps over what is barred. Special tokens are no text and
+/// Nodes lie in the order of a depth-first walk, so that a walk is a scan that jumps over what is barred. Special and long tokens
 /// lie beside the tree; holes and tokens without bytes are in neither.
 class TokenTrie {
    public:
@@ -31,6 +31,8 @@ class TokenTrie {
     /// By bytes. One more node, behind the last, has the end of these as its first_token.
     const std::vector<TokenId>& tokens() const { return tokens_; }
     const std::vector<TokenId>& special() const { return special_; }
+    /// Tokens of more than kAlikeBytes bytes: few, and judged one by one.
+    const std::vector<TokenId>& long_tokens() const { return long_tokens_; }
     std::int32_t vocab_size() const { return vocab_size_; }
     std::size_t longest() const { return longest_; }
     /// Tokens from which the decoder drops spaces when they come first in a text: see TokenTable::LeadingSpace.
@@ -44,6 +46,7 @@ class TokenTrie {
     std::vector<Node> nodes_;
     std::vector<TokenId> tokens_;
     std::vector<TokenId> special_;
+    std::vector<TokenId> long_tokens_;
     std::int32_t vocab_size_;
     std::size_t longest_ = 0;
     TokenTable::LeadingSpace leading_space_;

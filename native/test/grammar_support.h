@@ -27,10 +27,43 @@ struct GrammarTokens {
 
     GrammarTokens() {
         for (int byte = 0; byte < 256; ++byte) add(std::string(1, static_cast<char>(byte)));
-        for (const char* piece : {"{\"", "\":",         "\": ",  ", \"",     "\"}",          "\",",      "true",     "false", "null",
-                                  "na",  "me",          "name",  " a",       "the",          " the",     "12",       "0.5",   "[]",
-                                  "{}",  "\\n",         "\\u00", "\xC3\xA4", "\xE2\x82\xAC", "\xF0\x9F", "\x98\x80", "\n  ",  "    ",
-                                  "-1",  "<tool_call>", "abc",   "ab",       "\"\"",         "],",       "}]",       "e+"}) {
+        for (const char* piece : {"{\"",
+                                  "\":",
+                                  "\": ",
+                                  ", \"",
+                                  "\"}",
+                                  "\",",
+                                  "true",
+                                  "false",
+                                  "null",
+                                  "na",
+                                  "me",
+                                  "name",
+                                  " a",
+                                  "the",
+                                  " the",
+                                  "12",
+                                  "0.5",
+                                  "[]",
+                                  "{}",
+                                  "\\n",
+                                  "\\u00",
+                                  "\xC3\xA4",
+                                  "\xE2\x82\xAC",
+                                  "\xF0\x9F",
+                                  "\x98\x80",
+                                  "\n  ",
+                                  "    ",
+                                  "-1",
+                                  "<tool_call>",
+                                  "abc",
+                                  "ab",
+                                  "\"\"",
+                                  "],",
+                                  "}]",
+                                  "e+",
+                                  "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+                                  "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"}) {
             add(piece);
         }
         for (const char* piece : {"<|channel|>", "<|message|>", "<|end|>", "<eos>"}) add(piece, true);
