@@ -194,6 +194,7 @@ Napi::Object to_js(Napi::Env env, const LoadTimings& timings) {
     object.Set("quantize", timings.quantize);
     object.Set("vocabulary", timings.vocabulary);
     object.Set("context", timings.context);
+    object.Set("firstToken", timings.first_token);
     return object;
 }
 

@@ -102,6 +102,24 @@ KvSizes pool_sizes(const ModelHostOptions& options, std::int32_t context_length,
     return sizes;
 }
 
+/// Computes one token, so that the first request does not pay for what is done once: weights come from the disk into memory, threads
+/// start, buffers are touched. Throws RunnerError.
+void warm_up(ModelRunner& runner) {
+    const RunnerCapabilities& can = runner.capabilities();
+    const std::vector<std::vector<BlockId>> tables(can.groups.size(), std::vector<BlockId>{0});
+    StepPlan plan;
+    plan.tokens = {0};
+    PlanRow row{};
+    row.n_tokens = row.n_logits = 1;
+    for (const auto& table : tables) row.tables.push_back(&table);
+    plan.rows.push_back(std::move(row));
+    runner.execute(plan);
+    // a runner with a memory of its own for each slot forgets it
+    StepPlan release;
+    release.released_slots = {0};
+    runner.execute(release);
+}
+
 }  // namespace
 
 struct ModelHost::Impl {
@@ -219,6 +237,9 @@ std::unique_ptr<ModelHost> ModelHost::load(const ModelHostOptions& options, cons
         info.attention_kernel = llama->info().paged ? llama->info().kernel : "llama.cpp";
         runner = std::move(llama);
         info.timings.context = ms_since(begun);
+        begun = std::chrono::steady_clock::now();
+        warm_up(*runner);
+        info.timings.first_token = ms_since(begun);
     }
     const RunnerCapabilities& capabilities = runner->capabilities();
     info.vocab_size = capabilities.vocab_size;

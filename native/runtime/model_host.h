@@ -50,11 +50,12 @@ struct GgufText {
 
 /// Where the time of a load went, in milliseconds. Parts overlap where they are done at once.
 struct LoadTimings {
-    double files = 0;       ///< map the files, read what is not weights
-    double weights = 0;     ///< put the weights where they are computed with, `quantize` included
-    double quantize = 0;    ///< make the quantised ones
-    double vocabulary = 0;  ///< read the bytes of the tokens
-    double context = 0;     ///< buffers, threads and the engine
+    double files = 0;        ///< map the files, read what is not weights
+    double weights = 0;      ///< put the weights where they are computed with, `quantize` included
+    double quantize = 0;     ///< make the quantised ones
+    double vocabulary = 0;   ///< read the bytes of the tokens
+    double context = 0;      ///< buffers, threads, the largest graph
+    double first_token = 0;  ///< compute one: weights are read, the first graph is made
 };
 
 struct ModelHostInfo {

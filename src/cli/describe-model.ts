@@ -3,12 +3,13 @@ import type { LoadTimings, ModelInfo } from '../engine/types.js'
 import { formatBytes } from './log.js'
 
 const parts: readonly (readonly [name: keyof LoadTimings, shown: string])[] = [
-  ['files', 'files'],
+  ['files', 'files and map'],
   ['weights', 'weights'],
   ['quantize', 'of that quantising'],
   ['tokenizer', 'tokenizer'],
   ['vocabulary', 'vocabulary'],
   ['context', 'graph and context'],
+  ['firstToken', 'first token'],
 ]
 
 /** Two lines: what the model is and how it runs; where the time of its load went. */

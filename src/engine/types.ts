@@ -229,8 +229,10 @@ export interface LoadTimings {
   tokenizer: number
   /** Ids to bytes. */
   vocabulary: number
-  /** Buffers, threads and the engine. */
+  /** Buffers, threads, the largest graph. */
   context: number
+  /** Compute one: weights are read, the first graph is made. */
+  firstToken: number
 }
 
 /** Counters since the engine started, and gauges. See EngineStats in native/engine/engine.h. */

@@ -69,7 +69,7 @@ export const fakeInfo: ModelInfo = {
   attentionKernel: 'none',
   hasChatTemplate: true,
   loadMs: 0,
-  timings: { files: 0, weights: 0, quantize: 0, tokenizer: 0, vocabulary: 0, context: 0 },
+  timings: { files: 0, weights: 0, quantize: 0, tokenizer: 0, vocabulary: 0, context: 0, firstToken: 0 },
 }
 
 const fakePieces = ['Hello', ' there', ', "wörld"', '\n', '🎉', ' \\end\u2028']

@@ -36,7 +36,7 @@ export function scriptedModel(RequestError, { word = (i) => `${i} ` } = {}) {
       attentionKernel: 'none',
       hasChatTemplate: false,
       loadMs: 1,
-      timings: { files: 0, weights: 1, quantize: 0, tokenizer: 0, vocabulary: 0, context: 0 },
+      timings: { files: 0, weights: 1, quantize: 0, tokenizer: 0, vocabulary: 0, context: 0, firstToken: 0 },
     },
     warnings: ['made up'],
     open,
