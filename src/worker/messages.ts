@@ -71,7 +71,15 @@ const modelInfo = z.object({
   attentionKernel: z.string(),
   hasChatTemplate: z.boolean(),
   loadMs: number,
-  timings: z.object({ files: number, weights: number, quantize: number, tokenizer: number, vocabulary: number, context: number, firstToken: number }),
+  timings: z.object({
+    files: number,
+    weights: number,
+    quantize: number,
+    tokenizer: number,
+    vocabulary: number,
+    context: number,
+    firstToken: number,
+  }),
 }) satisfies z.ZodType<ModelInfo>
 
 const engineStats = z.object({
