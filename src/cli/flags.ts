@@ -102,6 +102,10 @@ export const flags = {
   },
   port: { value: 'N', convert: integer(0, 65535), section: 'Serving', help: 'Port; 0 takes a free one. Default: 8000.' },
   'enable-cors': { section: 'Serving', help: 'Let pages of any origin call the server.' },
+  'allow-unknown-fields': {
+    section: 'Serving',
+    help: 'Ignore request fields that the API does not know; they are answered 422 otherwise.',
+  },
   'body-limit': { value: 'SIZE', convert: bytes, section: 'Serving', help: 'Largest request body. Default: 16MiB.' },
   'api-key': {
     value: 'KEY',

@@ -81,6 +81,7 @@ export async function serverOptions(values: Values): Promise<Omit<ServerOptions,
     host: (values.host as string | undefined) ?? 'localhost',
     port: (values.port as number | undefined) ?? 8000,
     enableCors: values['enable-cors'] === true,
+    allowUnknownFields: values['allow-unknown-fields'] === true,
     ...(given({
       transport: values.transport,
       bodyLimit: values['body-limit'],

@@ -7,6 +7,7 @@ import { ApiError } from './errors.js'
 import { refuseUnsupported, withoutNeutral } from './generation-config.js'
 import { issueError } from './issues.js'
 import { parseJsonObject } from './json.js'
+import { judgedFields, type ReadOptions } from './known-fields.js'
 import { readResponseFormat } from './response-format.js'
 import {
   choiceCount,
@@ -115,9 +116,9 @@ function generationParams(body: ChatBody): GenerationParams {
 }
 
 /** Judges a parsed body and says what to generate; throws an ApiError. */
-export function readChatRequest(value: Record<string, unknown>): ChatRequest {
+export function readChatRequest(value: Record<string, unknown>, options: ReadOptions = {}): ChatRequest {
   refuseUnsupported(value)
-  const judged = bodySchema.safeParse(withoutNeutral(value))
+  const judged = bodySchema.safeParse(judgedFields(withoutNeutral(value), bodySchema.shape, options))
   if (!judged.success) throw issueError(judged.error)
   const body = judged.data
   refuseUndone(body)
@@ -142,8 +143,8 @@ export function readChatRequest(value: Record<string, unknown>): ChatRequest {
 }
 
 /** Reads a chat completion's body; throws an ApiError. */
-export function parseChatBody(bytes: Uint8Array): ChatRequest {
-  return readChatRequest(parseJsonObject(bytes))
+export function parseChatBody(bytes: Uint8Array, options: ReadOptions = {}): ChatRequest {
+  return readChatRequest(parseJsonObject(bytes), options)
 }
 
 /** Reads the body of `POST /load_model` and `/unload_model`: the model's name. */

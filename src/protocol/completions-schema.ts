@@ -5,6 +5,7 @@ import { ApiError } from './errors.js'
 import { refuseUnsupported, withoutNeutral } from './generation-config.js'
 import { issueError } from './issues.js'
 import { parseJsonObject } from './json.js'
+import { judgedFields, type ReadOptions } from './known-fields.js'
 import {
   choiceCount,
   present,
@@ -88,9 +89,9 @@ function inputsOf({ prompt, suffix }: Body): PromptInput[] {
 }
 
 /** Judges a parsed body and says what to generate; throws an ApiError. */
-export function readCompletionRequest(value: Record<string, unknown>): CompletionRequest {
+export function readCompletionRequest(value: Record<string, unknown>, options: ReadOptions = {}): CompletionRequest {
   refuseUnsupported(value)
-  const judged = bodySchema.safeParse(withoutNeutral(value))
+  const judged = bodySchema.safeParse(judgedFields(withoutNeutral(value), bodySchema.shape, options))
   if (!judged.success) throw issueError(judged.error)
   const body = judged.data
   const { n, bestOf } = candidatesOf(body)
@@ -129,6 +130,6 @@ export function readCompletionRequest(value: Record<string, unknown>): Completio
 }
 
 /** Reads a completion's body; throws an ApiError. */
-export function parseCompletionBody(bytes: Uint8Array): CompletionRequest {
-  return readCompletionRequest(parseJsonObject(bytes))
+export function parseCompletionBody(bytes: Uint8Array, options: ReadOptions = {}): CompletionRequest {
+  return readCompletionRequest(parseJsonObject(bytes), options)
 }

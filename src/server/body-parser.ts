@@ -4,6 +4,7 @@ import { Worker } from 'node:worker_threads'
 import { parseChatBody } from '../protocol/chat-schema.js'
 import { parseCompletionBody } from '../protocol/completions-schema.js'
 import { ApiError, type AnyErrorCode } from '../protocol/errors.js'
+import type { ReadOptions } from '../protocol/known-fields.js'
 import { parseResponsesBody } from '../protocol/responses/schema.js'
 
 /** Bytes; bodies above this are parsed in a thread of their own, so that streams of others do not stop meanwhile. */
@@ -23,6 +24,7 @@ export interface ParseTask {
   id: number
   kind: BodyKind
   bytes: Uint8Array
+  options: ReadOptions
 }
 
 interface Waiter {
@@ -43,6 +45,8 @@ export class BodyParser {
   #thread: Worker | undefined
   #lastId = 0
 
+  constructor(private readonly options: ReadOptions = {}) {}
+
   /** Whether there is a thread for large bodies; without its compiled file they are parsed here. */
   get threaded(): boolean {
     return this.#file !== undefined
@@ -50,12 +54,12 @@ export class BodyParser {
 
   /** Rejects with an ApiError. The bytes may be handed to another thread: they are not to be used afterwards. */
   async parse<K extends BodyKind>(kind: K, bytes: Uint8Array): Promise<Parsed<K>> {
-    if (bytes.length <= inlineBodyLimit || !this.#file) return bodyParsers[kind](bytes) as Parsed<K>
+    if (bytes.length <= inlineBodyLimit || !this.#file) return bodyParsers[kind](bytes, this.options) as Parsed<K>
     const thread = (this.#thread ??= this.#start(this.#file))
     const id = ++this.#lastId
     return new Promise((resolve, reject) => {
       this.#waiting.set(id, { resolve: (request) => resolve(request as Parsed<K>), reject })
-      const task: ParseTask = { id, kind, bytes }
+      const task: ParseTask = { id, kind, bytes, options: this.options }
       const whole = bytes.byteOffset === 0 && bytes.byteLength === bytes.buffer.byteLength
       thread.postMessage(task, whole && bytes.buffer instanceof ArrayBuffer ? [bytes.buffer] : [])
     })

@@ -22,6 +22,8 @@ export interface ServerOptions {
   bodyLimit?: number
   /** Lets pages of any origin use the server. Default false. */
   enableCors?: boolean
+  /** Leaves fields that the API does not know out of requests instead of refusing them. Default false. */
+  allowUnknownFields?: boolean
   /** How long `drain` waits for open streams. Default 30 s. */
   drainTimeoutMs?: number
   /**

@@ -90,7 +90,16 @@ async function session(fields: object, model = new HandModel()) {
   const logged: string[] = []
   const context: ServerContext = {
     options: {
-      ...{ host: 'localhost', port: 0, models, transport: 'auto', bodyLimit: 1e6, enableCors: false, drainTimeoutMs: 1000 },
+      ...{
+        host: 'localhost',
+        port: 0,
+        models,
+        transport: 'auto',
+        bodyLimit: 1e6,
+        enableCors: false,
+        allowUnknownFields: false,
+        drainTimeoutMs: 1000,
+      },
       ...{ slowReaderTimeoutMs: 1000, keepAliveMs: 1000, chatTemplateKwargs: {}, reasoning: 'auto', responseStore: {} },
       log: (_, message) => void logged.push(message),
     },

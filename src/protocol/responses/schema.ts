@@ -2,9 +2,10 @@
 import { z } from 'zod'
 import { type ChatRequest, readChatRequest } from '../chat-schema.js'
 import { ApiError } from '../errors.js'
-import { generationFields } from '../generation-config.js'
+import { generationFields, refuseUnsupported, withoutNeutral } from '../generation-config.js'
 import { issueError } from '../issues.js'
 import { isObject, parseJsonObject } from '../json.js'
+import { judgedFields, type ReadOptions } from '../known-fields.js'
 import { chatMessages, type Item, type ItemReference, maxItems, readInput } from './items.js'
 import type { ResponseEcho } from './resource.js'
 
@@ -231,8 +232,9 @@ function echoedTool(tool: NonNullable<Body['tools']>[number]): object {
 }
 
 /** Judges a parsed body; throws an ApiError. */
-export function readResponsesRequest(value: Record<string, unknown>): ResponsesRequest {
-  const result = bodySchema.safeParse(value)
+export function readResponsesRequest(value: Record<string, unknown>, options: ReadOptions = {}): ResponsesRequest {
+  refuseUnsupported(value)
+  const result = bodySchema.safeParse(judgedFields(withoutNeutral(value), bodySchema.shape, options))
   if (!result.success) throw issueError(result.error)
   const body = result.data
   refuseUndone(body)
@@ -253,8 +255,8 @@ export function readResponsesRequest(value: Record<string, unknown>): ResponsesR
 }
 
 /** Reads the body's bytes; throws an ApiError. */
-export function parseResponsesBody(bytes: Uint8Array): ResponsesRequest {
-  return readResponsesRequest(parseJsonObject(bytes))
+export function parseResponsesBody(bytes: Uint8Array, options: ReadOptions = {}): ResponsesRequest {
+  return readResponsesRequest(parseJsonObject(bytes), options)
 }
 
 // how the fields of a chat completion are called here
