@@ -57,8 +57,11 @@ const bodySchema = z.strictObject({
   store: ignored,
   user: ignored,
   verbosity: ignored,
-  web_search_options: ignored,
+  web_search_options: z.unknown().optional(),
 })
+
+/** Names of the fields that a chat completion may have. */
+export const chatFieldNames: readonly string[] = Object.keys(bodySchema.shape)
 
 type ChatBody = z.infer<typeof bodySchema>
 
@@ -81,6 +84,9 @@ function refuseUndone(body: ChatBody): void {
   const call = body.function_call ?? 'auto'
   if (call !== 'auto' && call !== 'none') throw unsupported('function_call', '`function_call` is not supported. Use `tools`.')
   if (body.modalities?.some((modality) => modality !== 'text')) throw unsupported('modalities', 'This model produces text only.')
+  if (body.web_search_options !== undefined && body.web_search_options !== null) {
+    throw unsupported('web_search_options', '`web_search_options` is not supported: this server does not search.')
+  }
   if (body.audio !== undefined && body.audio !== null) throw unsupported('audio', 'This model produces text only.')
 }
 

@@ -49,6 +49,9 @@ const bodySchema = z.strictObject({
   user: ignored,
 })
 
+/** Names of the fields that a completion may have. */
+export const completionFieldNames: readonly string[] = Object.keys(bodySchema.shape)
+
 type Body = z.infer<typeof bodySchema>
 
 /** A completion as the server works on it; plain data, so that it can cross threads. */

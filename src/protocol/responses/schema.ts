@@ -72,6 +72,9 @@ const bodySchema = z.strictObject({
   service_tier: ignored,
 })
 
+/** Names of the fields that a request for a response may have. */
+export const responseFieldNames: readonly string[] = Object.keys(bodySchema.shape)
+
 type Body = z.infer<typeof bodySchema>
 
 /** A request for a response; plain data, so that it can cross threads. */
