@@ -2,16 +2,14 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
+#include <cstdio>
+#include <cstring>
 #include <map>
-#include <memory>
 #include <optional>
 #include <string_view>
 #include <unordered_set>
 #include <vector>
 
-#include "ggml.h"
-#include "gguf.h"
 #include "loader/load_error.h"
 #include "loader/mapped_file.h"
 
@@ -20,42 +18,41 @@ namespace tfserve {
 namespace {
 
 constexpr std::int64_t kMaxLayers = 512, kMaxExperts = 512;  // llama.cpp's fixed arrays
+constexpr std::int64_t kMaxSplits = 999;
 
-struct FreeGguf {
-    void operator()(gguf_context* context) const { gguf_free(context); }
-};
+template <typename T>
+std::int64_t whole_at(const std::byte* from) {
+    T value;
+    std::memcpy(&value, from, sizeof value);
+    return static_cast<std::int64_t>(value);
+}
 
 class Checker {
    public:
-    Checker(const gguf_context* gguf, std::string name) : gguf_(gguf), name_(std::move(name)) {}
+    Checker(const GgufHeader& gguf, std::string name) : gguf_(gguf), name_(std::move(name)) {}
 
     [[noreturn]] void invalid(const std::string& what) const { throw LoadError(LoadError::Kind::invalid, name_ + ": " + what + "."); }
 
-    /// Whole numbers of a scalar or array key; empty when it is absent.
+    /// Whole numbers of a scalar or list; empty when the key is absent.
     std::vector<std::int64_t> integers(const std::string& key) const {
-        const std::int64_t id = gguf_find_key(gguf_, key.c_str());
-        if (id < 0) return {};
-        gguf_type type = gguf_get_kv_type(gguf_, id);
-        const bool list = type == GGUF_TYPE_ARRAY;
-        if (list) type = gguf_get_arr_type(gguf_, id);
-        const void* data = nullptr;
-        if (type != GGUF_TYPE_STRING && type != GGUF_TYPE_ARRAY) data = list ? gguf_get_arr_data(gguf_, id) : gguf_get_val_data(gguf_, id);
-        std::vector<std::int64_t> values(data == nullptr ? 0 : list ? gguf_get_arr_n(gguf_, id) : 1);
+        const GgufValue* value = gguf_.find(key);
+        if (value == nullptr) return {};
+        std::vector<std::int64_t> values(static_cast<std::size_t>(value->count));
+        const std::byte* data = value->data.data();
         for (std::size_t i = 0; i < values.size(); ++i) {
-            switch (type) {
-                case GGUF_TYPE_UINT8: values[i] = static_cast<const std::uint8_t*>(data)[i]; break;
-                case GGUF_TYPE_INT8: values[i] = static_cast<const std::int8_t*>(data)[i]; break;
-                case GGUF_TYPE_UINT16: values[i] = static_cast<const std::uint16_t*>(data)[i]; break;
-                case GGUF_TYPE_INT16: values[i] = static_cast<const std::int16_t*>(data)[i]; break;
-                case GGUF_TYPE_UINT32: values[i] = static_cast<const std::uint32_t*>(data)[i]; break;
-                case GGUF_TYPE_INT32: values[i] = static_cast<const std::int32_t*>(data)[i]; break;
-                case GGUF_TYPE_BOOL: values[i] = static_cast<const std::int8_t*>(data)[i] != 0; break;
-                case GGUF_TYPE_UINT64:
-                case GGUF_TYPE_INT64: values[i] = static_cast<const std::int64_t*>(data)[i]; break;
+            switch (value->type) {
+                case GgufType::u8: values[i] = whole_at<std::uint8_t>(data + i); break;
+                case GgufType::i8: values[i] = whole_at<std::int8_t>(data + i); break;
+                case GgufType::boolean: values[i] = whole_at<std::int8_t>(data + i) != 0; break;
+                case GgufType::u16: values[i] = whole_at<std::uint16_t>(data + 2 * i); break;
+                case GgufType::i16: values[i] = whole_at<std::int16_t>(data + 2 * i); break;
+                case GgufType::u32: values[i] = whole_at<std::uint32_t>(data + 4 * i); break;
+                case GgufType::i32: values[i] = whole_at<std::int32_t>(data + 4 * i); break;
+                case GgufType::u64:
+                case GgufType::i64: values[i] = whole_at<std::int64_t>(data + 8 * i); break;
                 default: invalid("the key " + in_quotes(key) + " is not a whole number");
             }
         }
-        if (data == nullptr) invalid("the key " + in_quotes(key) + " is not a whole number");
         return values;
     }
 
@@ -65,10 +62,10 @@ class Checker {
     }
 
     std::string text(const std::string& key) const {
-        const std::int64_t id = gguf_find_key(gguf_, key.c_str());
-        if (id < 0) return "";
-        if (gguf_get_kv_type(gguf_, id) != GGUF_TYPE_STRING) invalid("the key " + in_quotes(key) + " is not text");
-        return gguf_get_val_str(gguf_, id);
+        const GgufValue* value = gguf_.find(key);
+        if (value == nullptr) return "";
+        if (value->type != GgufType::string || value->is_list) invalid("the key " + in_quotes(key) + " is not text");
+        return std::string(value->texts().front());
     }
 
     /// Every value of the key, where it is there, lies in [low, high].
@@ -80,9 +77,13 @@ class Checker {
     }
 
     void finite(const std::string& key) const {
-        const std::int64_t id = gguf_find_key(gguf_, key.c_str());
-        if (id < 0 || gguf_get_kv_type(gguf_, id) != GGUF_TYPE_FLOAT32) return;
-        if (!std::isfinite(gguf_get_val_f32(gguf_, id))) invalid("the key " + in_quotes(key) + " is not a finite number");
+        const GgufValue* value = gguf_.find(key);
+        if (value == nullptr || value->type != GgufType::f32) return;
+        for (std::size_t i = 0; i < value->count; ++i) {
+            float x = 0;
+            std::memcpy(&x, value->data.data() + i * sizeof x, sizeof x);
+            if (!std::isfinite(x)) invalid("the key " + in_quotes(key) + " is not a finite number");
+        }
     }
 
     void hyperparameters(const std::string& arch) const {
@@ -142,85 +143,126 @@ class Checker {
     }
 
     void vocabulary() const {
-        const std::int64_t id = gguf_find_key(gguf_, "tokenizer.ggml.tokens");
-        if (id < 0) return;
-        if (gguf_get_kv_type(gguf_, id) != GGUF_TYPE_ARRAY || gguf_get_arr_type(gguf_, id) != GGUF_TYPE_STRING)
-            invalid("its vocabulary is not a list of texts");
-        const std::size_t count = gguf_get_arr_n(gguf_, id);
-        if (count == 0 || count > (1u << 24)) invalid("its vocabulary has " + std::to_string(count) + " tokens");
+        const GgufValue* tokens = gguf_.find("tokenizer.ggml.tokens");
+        if (tokens == nullptr) return;
+        if (tokens->type != GgufType::string || !tokens->is_list) invalid("its vocabulary is not a list of texts");
+        const std::uint64_t count = tokens->count;
+        if (count == 0 || count > (1u << 22)) invalid("its vocabulary has " + std::to_string(count) + " tokens");
+        for (const char* key : {"tokenizer.ggml.scores", "tokenizer.ggml.token_type"}) {
+            const GgufValue* list = gguf_.find(key);
+            if (list != nullptr && (!list->is_list || list->count != count)) {
+                invalid("the key " + in_quotes(key) + " has not one entry for each of the " + std::to_string(count) + " tokens");
+            }
+        }
         std::unordered_set<std::string> seen;
-        for (std::size_t i = 0; i < count; ++i) {
-            std::string token = gguf_get_arr_str(gguf_, id, i);
-            if (token.empty()) token = "[EMPTY_" + std::to_string(i) + "]";  // as llama.cpp names it
-            if (!seen.insert(std::move(token)).second) invalid("token " + std::to_string(i) + " of its vocabulary is there twice");
+        std::size_t id = 0;
+        for (const std::string_view token : tokens->texts()) {
+            // an empty one is as llama.cpp names it
+            const std::string spelling = token.empty() ? "[EMPTY_" + std::to_string(id) + "]" : std::string(token);
+            if (!seen.insert(spelling).second) invalid("token " + std::to_string(id) + " of its vocabulary is there twice");
+            ++id;
         }
+        special_token("bos", count);
+        special_token("eos", count);
     }
 
-    bool quantized() const {
-        for (std::int64_t i = 0; i < gguf_get_n_tensors(gguf_); ++i) {
-            if (ggml_is_quantized(gguf_get_tensor_type(gguf_, i))) return true;
-        }
-        return false;
+    bool quantized(GgufWeightTypes types) const {
+        return std::any_of(gguf_.tensors.begin(), gguf_.tensors.end(), [&](const GgufTensor& each) { return types(each.type).block > 1; });
     }
 
-    std::string main_type() const {
-        std::map<ggml_type, std::uint64_t> bytes;
-        for (std::int64_t i = 0; i < gguf_get_n_tensors(gguf_); ++i)
-            bytes[gguf_get_tensor_type(gguf_, i)] += gguf_get_tensor_size(gguf_, i);
+    /// llama.cpp ends the process when it is to add a token that there is not.
+    void special_token(const std::string& name, std::uint64_t count) const {
+        const std::string model = text("tokenizer.ggml.model");
+        const bool bos = name == "bos";
+        auto within = [&](std::int64_t id) { return id >= 0 && static_cast<std::uint64_t>(id) < count; };
+        // what llama.cpp assumes where the file does not say
+        const std::int64_t assumed = model == "llama"  ? (bos ? 1 : 2)
+                                     : model == "bert" ? (bos ? 101 : -1)
+                                     : model == "gpt2" ? 11
+                                     : model == "t5"   ? (bos ? -1 : 1)
+                                                       : -1;
+        const bool assumed_added = bos ? model == "llama" || model == "bert" : model == "t5";
+        const std::int64_t id = integer("tokenizer.ggml." + name + "_token_id").value_or(assumed);
+        const bool added = integer("tokenizer.ggml.add_" + name + "_token").value_or(assumed_added ? 1 : 0) != 0;
+        if (added && !within(id) && !within(assumed)) invalid("its tokenizer adds the " + name + " token, which its vocabulary has not");
+    }
+
+    std::string main_type(GgufWeightTypes types) const {
+        std::map<std::uint32_t, std::uint64_t> bytes;
+        for (const GgufTensor& tensor : gguf_.tensors) bytes[tensor.type] += tensor.size;
         if (bytes.empty()) invalid("it has no weights");
         const auto most = std::max_element(bytes.begin(), bytes.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
-        switch (most->first) {
-            case GGML_TYPE_BF16: return "bfloat16";
-            case GGML_TYPE_F16: return "float16";
-            case GGML_TYPE_F32: return "float32";
-            default: return ggml_type_name(most->first);
+        const std::string name = types(most->first).name;
+        return name == "bf16" ? "bfloat16" : name == "f16" ? "float16" : name == "f32" ? "float32" : name;
+    }
+
+    std::int64_t splits() const {
+        in_range("split.count", 0, kMaxSplits);
+        const std::int64_t count = std::max<std::int64_t>(1, integer("split.count").value_or(1));
+        if (count > 1 && integer("split.no").value_or(0) != 0) invalid("it is not the first part of the model; name the one with 00001");
+        return count;
+    }
+
+    /// One of the further parts, beside the first.
+    void part(std::int64_t number, std::unordered_set<std::string>& names) const {
+        const GgufValue* no = gguf_.find("split.no");
+        if (no == nullptr || no->type != GgufType::u16 || no->is_list || integer("split.no") != number) {
+            invalid("it does not say that it is part " + std::to_string(number + 1) + " of the model");
+        }
+        for (const GgufTensor& tensor : gguf_.tensors) {
+            if (!names.insert(tensor.name).second) invalid("the tensor " + in_quotes(tensor.name) + " is in another part, too");
         }
     }
 
    private:
-    const gguf_context* gguf_;
+    const GgufHeader& gguf_;
     std::string name_;
 };
 
-std::unique_ptr<gguf_context, FreeGguf> read_header(const std::filesystem::path& path) {
-    const std::string name = path.filename().string();
-    const MappedFile file(path);  // says why when it cannot be opened
-    const auto bytes = file.bytes();
-    const std::string_view start(reinterpret_cast<const char*>(bytes.data()), std::min<std::size_t>(bytes.size(), 4));
-    if (start != "GGUF") throw LoadError(LoadError::Kind::invalid, name + " is not a GGUF file.");
-    std::unique_ptr<gguf_context, FreeGguf> gguf(gguf_init_from_file(path.c_str(), {true, nullptr}));
-    if (!gguf) throw LoadError(LoadError::Kind::invalid, name + " is damaged or truncated: its GGUF header cannot be read.");
-    check_gguf_tensors(gguf.get(), file);
-    return gguf;
+/// The file name of a part of a model of `count` parts, the first of which is `first`.
+std::string part_name(const std::string& first, std::int64_t number, std::int64_t count) {
+    char own[32], wanted[32];
+    std::snprintf(own, sizeof own, "-%05d-of-%05d.gguf", 1, static_cast<int>(count));
+    std::snprintf(wanted, sizeof wanted, "-%05d-of-%05d.gguf", static_cast<int>(number) + 1, static_cast<int>(count));
+    if (!first.ends_with(own)) {
+        throw LoadError(LoadError::Kind::invalid,
+                        first + " is the first of " + std::to_string(count) + " parts, but its name does not end in " + own + ".");
+    }
+    return first.substr(0, first.size() - std::string_view(own).size()) + wanted;
+}
+
+void check_parts(const std::filesystem::path& path, const GgufHeader& first, std::int64_t count, GgufWeightTypes types) {
+    std::unordered_set<std::string> names;
+    for (const GgufTensor& tensor : first.tensors) names.insert(tensor.name);
+    for (std::int64_t number = 1; number < count; ++number) {
+        const std::filesystem::path part = path.parent_path() / part_name(path.filename().string(), number, count);
+        std::error_code ignored;
+        if (!std::filesystem::exists(part, ignored)) {
+            throw LoadError(LoadError::Kind::not_found, path.filename().string() + " is the first of " + std::to_string(count) +
+                                                            " parts; " + part.filename().string() + " is missing beside it.");
+        }
+        const MappedFile file(part);
+        Checker(parse_gguf_header(file.bytes(), file.name(), types), file.name()).part(number, names);
+    }
 }
 
 }  // namespace
 
-void check_gguf_tensors(const gguf_context* header, const MappedFile& file) {
-    const std::size_t data = gguf_get_data_offset(header), bytes = file.bytes().size();
-    for (std::int64_t i = 0; i < gguf_get_n_tensors(header); ++i) {
-        const std::size_t offset = gguf_get_tensor_offset(header, i), size = gguf_get_tensor_size(header, i);
-        if (data > bytes || offset > bytes - data || size > bytes - data - offset) {
-            throw LoadError(LoadError::Kind::invalid, file.name() + " is truncated: the tensor " +
-                                                          in_quotes(gguf_get_tensor_name(header, i)) + " reaches beyond its end.");
-        }
-    }
-}
-
-GgufSummary check_gguf(const std::filesystem::path& path) {
-    const auto gguf = read_header(path);
-    const Checker check(gguf.get(), path.filename().string());
+GgufSummary check_gguf(const std::filesystem::path& path, GgufWeightTypes types) {
+    const MappedFile file(path);
+    const GgufHeader header = parse_gguf_header(file.bytes(), file.name(), types);
+    const Checker check(header, file.name());
     GgufSummary summary;
     summary.architecture = check.text("general.architecture");
     if (summary.architecture.empty()) check.invalid("the key \"general.architecture\" is missing");
     check.hyperparameters(summary.architecture);
     check.plain_heads(summary.architecture);
     check.vocabulary();
-    summary.main_type = check.main_type();
-    summary.quantized = check.quantized();
-    check.in_range("split.count", 0, 999);
+    summary.main_type = check.main_type(types);
+    summary.quantized = check.quantized(types);
     summary.layers = static_cast<std::int32_t>(check.integer(summary.architecture + ".block_count").value_or(0));
-    summary.splits = std::max<std::int64_t>(1, check.integer("split.count").value_or(1));
+    summary.splits = check.splits();
+    if (summary.splits > 1) check_parts(path, header, summary.splits, types);
     return summary;
 }
 

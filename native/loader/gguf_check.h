@@ -4,9 +4,7 @@
 #include <filesystem>
 #include <string>
 
-#include "loader/mapped_file.h"
-
-struct gguf_context;
+#include "loader/gguf_header.h"
 
 namespace tfserve {
 
@@ -18,10 +16,7 @@ struct GgufSummary {
     std::int32_t layers = 0;   ///< <architecture>.block_count
 };
 
-/// Checks that all tensors that a header names lie in its file. Throws LoadError.
-void check_gguf_tensors(const gguf_context* header, const MappedFile& file);
-
-/// Reads the header alone and checks it. Throws LoadError.
-GgufSummary check_gguf(const std::filesystem::path& path);
+/// Reads the header alone, and those of the further parts of a split model, and checks them. Throws LoadError.
+GgufSummary check_gguf(const std::filesystem::path& path, GgufWeightTypes types);
 
 }  // namespace tfserve

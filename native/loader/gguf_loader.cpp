@@ -30,6 +30,14 @@ struct Watch {
     }
 };
 
+GgufWeightType weight_type(std::uint32_t number) {
+    if (number >= GGML_TYPE_COUNT) return {};
+    const auto type = static_cast<ggml_type>(number);
+    const std::int64_t block = ggml_blck_size(type);
+    if (block <= 0) return {};  // one that is no longer there
+    return {static_cast<std::uint32_t>(block), static_cast<std::uint32_t>(ggml_type_size(type)), ggml_type_name(type)};
+}
+
 std::int32_t head_size(const llama_model* model) {
     const std::string arch = model_metadata(model, "general.architecture");
     const std::string key = model_metadata(model, arch + ".attention.key_length"),
@@ -49,10 +57,6 @@ LoadError refusal(const std::string& name, const GgufSummary& summary, const Lla
     }
     if (log.has_error("unable to allocate") || log.has_error("bad_alloc")) {
         return {LoadError::Kind::out_of_memory, "There is not enough memory to load " + name + "."};
-    }
-    if (log.has_error("failed to load GGUF split")) {
-        return {LoadError::Kind::not_found,
-                name + " is the first of " + std::to_string(summary.splits) + " files, and not all of them can be read."};
     }
     return {LoadError::Kind::invalid,
             name + " is damaged or incomplete: its metadata and its weights do not fit together; the log says more."};
@@ -81,7 +85,7 @@ LoadedModel load_gguf(const LoadOptions& options, const ProgressFn& progress, co
     using Clock = std::chrono::steady_clock;
     auto ms = [](Clock::duration time) { return std::chrono::duration<double, std::milli>(time).count(); };
     const auto start = Clock::now();
-    const GgufSummary summary = check_gguf(options.path);
+    const GgufSummary summary = check_gguf(options.path, &weight_type);
     const auto opened = Clock::now();
     ModelInfo info;
     LoadedModel::ModelPtr model;
