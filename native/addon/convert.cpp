@@ -216,6 +216,7 @@ ModelHostOptions to_host_options(const Napi::Object& from) {
     constexpr double kLargestSize = 9007199254740991.0;
     ModelHostOptions options;
     options.path = text(from, "path");
+    if (from.Has("tokenizerJson")) options.tokenizer_json = text(from, "tokenizerJson");
     options.dtype = text(from, "dtype");
     options.quantization = text(from, "quantization");
     options.kv_cache_dtype = text(from, "kvCacheDtype");

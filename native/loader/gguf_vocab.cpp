@@ -69,11 +69,18 @@ std::vector<TokenId> gguf_tokenize(const llama_vocab* vocab, std::string_view te
     if (text.size() > kMost) throw std::length_error("The text is too long to be tokenised.");
     const auto size = static_cast<std::int32_t>(text.size());
     std::vector<TokenId> ids(text.size() + 2);  // a token has at least one byte, bos and eos aside
-    std::int32_t count =
-        llama_tokenize(vocab, text.data(), size, ids.data(), static_cast<std::int32_t>(ids.size()), add_special, parse_special);
-    if (count < 0 && count != std::numeric_limits<std::int32_t>::min()) {
-        ids.resize(static_cast<std::size_t>(-count));
-        count = llama_tokenize(vocab, text.data(), size, ids.data(), static_cast<std::int32_t>(ids.size()), add_special, parse_special);
+    auto run = [&] {
+        return llama_tokenize(vocab, text.data(), size, ids.data(), static_cast<std::int32_t>(ids.size()), add_special, parse_special);
+    };
+    std::int32_t count = 0;
+    try {
+        count = run();
+        if (count < 0 && count != std::numeric_limits<std::int32_t>::min()) {
+            ids.resize(static_cast<std::size_t>(-count));
+            count = run();
+        }
+    } catch (const std::out_of_range&) {
+        throw std::runtime_error("The vocabulary of the GGUF file lacks tokens for single bytes: it cannot express this text.");
     }
     if (count < 0) throw std::length_error("The text is too long to be tokenised.");
     ids.resize(static_cast<std::size_t>(count));

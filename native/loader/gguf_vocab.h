@@ -29,7 +29,8 @@ GgufSpecialTokens gguf_special_tokens(const llama_vocab* vocab);
 std::shared_ptr<const TokenTable> gguf_token_table(const llama_model* model);
 
 /// Text to ids. `parse_special`: texts of special tokens become those tokens, else they are plain text.
-/// `add_special`: bos and eos as the file says. Throws std::length_error for texts of 2 GiB or more.
+/// `add_special`: bos and eos as the file says. Throws std::length_error for texts of 2 GiB or more,
+/// std::runtime_error for what a damaged vocabulary cannot express.
 std::vector<TokenId> gguf_tokenize(const llama_vocab* vocab, std::string_view text, bool add_special, bool parse_special);
 
 /// The Jinja template in the file; empty when it has none. `name`: a named one, for instance "tool_use".

@@ -36,7 +36,7 @@ inline constexpr std::int64_t kMaxHeads = 4096;
 class Fields {
    public:
     Fields(const Json& object, std::string prefix) : object_(object), prefix_(std::move(prefix)) {
-        if (!object.is_object()) invalid((prefix_.empty() ? "the file" : prefix_) + " is not an object");
+        if (!object.is_object()) invalid((prefix_.empty() ? "the file" : prefix_.substr(0, prefix_.size() - 1)) + " is not an object");
     }
 
     const Json* find(const char* key) const {

@@ -5,6 +5,7 @@
 
 #include "loader/checkpoint_loader.h"
 #include "loader/gguf_loader.h"
+#include "loader/llama_abort.h"
 
 namespace tfserve {
 
@@ -18,6 +19,7 @@ LoadedModel load_model(const LoadOptions& options, const ProgressFn& progress, c
     const std::string name =
         in_quotes(options.path.has_filename() ? options.path.filename().string() : options.path.parent_path().filename().string());
     if (!fs::exists(status)) throw LoadError(LoadError::Kind::not_found, "There is no file or directory " + name + ".");
+    const AbortGuard guard;
     try {
         if (fs::is_directory(status)) {
             if (!fs::exists(options.path / "config.json", error)) {

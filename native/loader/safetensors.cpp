@@ -33,7 +33,7 @@ constexpr TypeRow kTypes[] = {
 };
 
 [[noreturn]] void invalid(const std::string& file, const std::string& what) {
-    throw LoadError(LoadError::Kind::invalid, file + " is not a sound safetensors file: " + what + ".");
+    throw LoadError(LoadError::Kind::invalid, file + " is not a sound safetensors file: " + what + ". Download it again.");
 }
 
 /// Reads the header event by event, so that a hostile one costs no more memory than the tensors it names.
@@ -50,8 +50,8 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
 
     bool null() override { return fail("null where a value is needed"); }
     bool boolean(bool) override { return fail("true or false where a value is needed"); }
-    bool number_integer(number_integer_t) override { return fail("a negative number"); }
-    bool number_float(number_float_t, const string_t&) override { return fail("a number that is not whole"); }
+    bool number_integer(number_integer_t) override { return fail("a negative number" + where()); }
+    bool number_float(number_float_t, const string_t&) override { return fail("a number that is not whole" + where()); }
     bool binary(binary_t&) override { return fail("binary data"); }
 
     bool number_unsigned(number_unsigned_t value) override {
@@ -153,6 +153,8 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
         offsets,
         end,
     };
+
+    std::string where() const { return entries.empty() ? "" : " in " + in_quotes(entries.back().name); }
 
     bool fail(const std::string& what) {
         if (problem.empty()) problem = what;

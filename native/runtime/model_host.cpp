@@ -9,6 +9,7 @@
 #include "engine/stand_in_runner.h"
 #include "llama.h"
 #include "loader/gguf_vocab.h"
+#include "loader/llama_abort.h"
 #include "loader/mapped_file.h"
 #include "loader/model_loader.h"
 #include "runtime/llama_runner.h"
@@ -28,6 +29,7 @@ constexpr std::int32_t kSmallestPrefillChunk = 64;
 constexpr std::int32_t kDefaultNumSeqs = 64;
 constexpr std::int32_t kMaxNumSeqs = 256;  // of libllama
 constexpr std::int32_t kMaxBlockSize = 1024;
+constexpr std::size_t kMaxTokenizerBytes = 256u << 20;
 
 double ms_since(std::chrono::steady_clock::time_point start) {
     return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
@@ -135,6 +137,7 @@ namespace {
 std::shared_ptr<const TokenTable> checkpoint_tokens(const std::filesystem::path& dir, std::int32_t vocab_size) {
     const MappedFile file(dir / "tokenizer.json");
     const auto bytes = file.bytes();
+    if (bytes.size() > kMaxTokenizerBytes) throw std::runtime_error("tokenizer.json is larger than 256 MiB.");
     return TokenTable::from_tokenizer_json({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, vocab_size);
 }
 
@@ -177,6 +180,7 @@ static std::unique_ptr<ModelRunner> load_stand_in(const ModelHostOptions& option
 
 std::unique_ptr<ModelHost> ModelHost::load(const ModelHostOptions& options, const Progress& progress, Engine::Wake wake) {
     capture_llama_log();
+    const AbortGuard guard;
     auto impl = std::make_unique<Impl>();
     ModelHostInfo& info = impl->info;
     std::unique_ptr<ModelRunner> runner;
@@ -214,7 +218,8 @@ std::unique_ptr<ModelHost> ModelHost::load(const ModelHostOptions& options, cons
             const auto text = [&](const std::optional<TokenId>& id) { return id ? std::string(impl->tokens->bytes(*id)) : std::string(); };
             info.gguf = GgufText{gguf_chat_template(impl->weights->get()), text(special.bos), text(special.eos), special.end_of_generation};
         } else {
-            impl->tokens = checkpoint_tokens(options.path, model.vocab_size);
+            impl->tokens = options.tokenizer_json.empty() ? checkpoint_tokens(options.path, model.vocab_size)
+                                                          : TokenTable::from_tokenizer_json(options.tokenizer_json, model.vocab_size);
         }
         info.timings.vocabulary = ms_since(begun);
 

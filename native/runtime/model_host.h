@@ -24,6 +24,7 @@ struct StandInHostOptions {
 /// Sizes in bytes or tokens; 0 where a default is to be chosen.
 struct ModelHostOptions {
     std::string path;                     ///< a GGUF file or a Hugging Face checkpoint directory
+    std::string tokenizer_json;           ///< stands for the checkpoint's tokenizer.json; empty: the file itself
     std::string dtype = "auto";           ///< auto, bfloat16, float16, float32
     std::string quantization;             ///< a name of loader/quantization.h; empty: the weights are not quantised
     std::string kv_cache_dtype = "auto";  ///< auto, float32, float16, bfloat16, q8_0

@@ -12,7 +12,7 @@ using json = nlohmann::json;
 [[noreturn]] void refuse(const std::string& why) { throw std::runtime_error("tokenizer.json " + why); }
 
 TokenId checked_id(std::int64_t id) {
-    if (id < 0 || id >= kMaxVocabulary) refuse("has the token id " + std::to_string(id) + ", which is out of range");
+    if (id < 0 || id >= kMaxVocabulary) refuse("has a token id that is negative or beyond " + std::to_string(kMaxVocabulary - 1));
     return static_cast<TokenId>(id);
 }
 

@@ -1,14 +1,14 @@
 // Reads the small files of a Hugging Face checkpoint: generation defaults, tokenizer flags, chat template.
-import { existsSync, readFileSync } from 'node:fs'
+import { readdirSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { z } from 'zod'
+import { CheckpointError, readModelText } from './model-file.js'
 
-/** A checkpoint that cannot be used; the message is for the user and names files by their base name. */
-export class CheckpointError extends Error {
-  override readonly name = 'CheckpointError'
-}
+export { CheckpointError } from './model-file.js'
 
 const maxJsonBytes = 64 * 1024 * 1024
+const maxTemplateBytes = 4 * 1024 * 1024
+const maxTemplates = 64
 
 const specialToken = z.union([z.string(), z.looseObject({ content: z.string() }).transform((token) => token.content)])
 const namedTemplates = z.array(z.looseObject({ name: z.string(), template: z.string() }))
@@ -35,19 +35,25 @@ export interface Checkpoint {
 }
 
 function readJson(dir: string, name: string): Record<string, unknown> | undefined {
-  const path = join(dir, name)
-  if (!existsSync(path)) return undefined
-  const text = readFileSync(path)
-  if (text.length > maxJsonBytes) throw new CheckpointError(`${name} is larger than ${maxJsonBytes} bytes.`)
+  const text = readModelText(dir, name, maxJsonBytes)
+  if (text === undefined) return undefined
   let value: unknown
   try {
-    value = JSON.parse(text.toString('utf8'))
+    value = JSON.parse(text)
   } catch {
     throw new CheckpointError(`${name} is not valid JSON.`)
   }
   const object = jsonObject.safeParse(value)
   if (!object.success) throw new CheckpointError(`${name} is not a JSON object.`)
   return object.data
+}
+
+function namesIn(folder: string): string[] {
+  try {
+    return readdirSync(folder)
+  } catch {
+    return []
+  }
 }
 
 function chatTemplatesOf(dir: string, tokenizerConfig: Record<string, unknown>): Record<string, string> {
@@ -62,8 +68,16 @@ function chatTemplatesOf(dir: string, tokenizerConfig: Record<string, unknown>):
   // later ones win, as in transformers: a file of its own goes before the entry in tokenizer_config.json
   add(tokenizerConfig['chat_template'], 'tokenizer_config.json')
   add(readJson(dir, 'chat_template.json')?.['chat_template'], 'chat_template.json')
-  const jinja = join(dir, 'chat_template.jinja')
-  if (existsSync(jinja)) templates['default'] = readFileSync(jinja, 'utf8')
+  const jinja = readModelText(dir, 'chat_template.jinja', maxTemplateBytes)
+  if (jinja !== undefined) templates['default'] = jinja
+  const folder = 'additional_chat_templates'
+  for (const file of namesIn(join(dir, folder))
+    .filter((name) => name.endsWith('.jinja'))
+    .sort()
+    .slice(0, maxTemplates)) {
+    const source = readModelText(join(dir, folder), file, maxTemplateBytes)
+    if (source !== undefined) templates[file.slice(0, -'.jinja'.length)] = source
+  }
   return templates
 }
 

@@ -1,7 +1,7 @@
 // One model in this process: template, tokenizer and native engine behind the TextModel interface.
 // The worker process is a message loop around it; the library exports it. There is no second implementation.
 import { statSync } from 'node:fs'
-import { basename, join, resolve } from 'node:path'
+import { basename, resolve } from 'node:path'
 import { constrainAnswer } from './answer-constraint.js'
 import { ChatTemplates, type RenderOptions } from './chat-template.js'
 import { CheckpointError, readCheckpoint } from './checkpoint.js'
@@ -19,6 +19,7 @@ import { echoOf } from './prompt-echo.js'
 import { parseQuantization, type Quantization, quantizationChoices } from './quantization.js'
 import { templateMessages } from './template-messages.js'
 import { openTokenizer, type Tokenizer } from './tokenizer.js'
+import { tokenizerSource } from './tokenizer-source.js'
 import {
   type ChatMessage,
   type EngineOptions,
@@ -50,6 +51,8 @@ const messageOf = (error: unknown): string => (error instanceof Error ? error.me
 
 /** What surrounds the native engine of one model. */
 interface ModelText {
+  /** What stands for the tokenizer.json that the checkpoint has not. */
+  tokenizerJson?: string
   tokenizer: Tokenizer
   templates: ChatTemplates
   generationDefaults: Record<string, unknown>
@@ -62,10 +65,14 @@ interface ModelText {
 
 // the parts of a checkpoint directory that are not weights; undefined for a GGUF file, which brings its own
 function readText(options: EngineOptions): ModelText | undefined {
-  if (statSync(options.path).isFile()) return undefined
+  const found = statSync(options.path, { throwIfNoEntry: false })
+  if (!found) throw new CheckpointError(`There is no file or directory '${basename(options.path)}'.`)
+  if (!found.isDirectory()) return undefined
   const checkpoint = readCheckpoint(options.path)
+  const source = tokenizerSource(options.path, checkpoint.tokenizerConfig, checkpoint.modelType)
   return {
-    tokenizer: openTokenizer(join(options.path, 'tokenizer.json'), checkpoint.tokenizerConfig),
+    tokenizer: openTokenizer(options.path, source, checkpoint.tokenizerConfig),
+    ...(source.converted && source.json !== undefined && { tokenizerJson: source.json }),
     templates: new ChatTemplates(checkpoint.chatTemplates, checkpoint.specialTokens, options.chatTemplateKwargs),
     generationDefaults: checkpoint.generationDefaults,
     eosTokenIds: checkpoint.eosTokenIds,
@@ -191,6 +198,7 @@ export class LoadedModel implements TextModel, AsyncDisposable {
     const loading = addon.loadModel(
       {
         path: options.path,
+        ...(checkpointText?.tokenizerJson !== undefined && { tokenizerJson: checkpointText.tokenizerJson }),
         dtype: options.dtype ?? 'auto',
         quantization: quantization.name === 'none' ? '' : quantization.name,
         kvCacheDtype: options.kvCacheDtype ?? 'auto',

@@ -7,6 +7,8 @@ import type { EngineStats, LoadTimings, ModelInfo } from './types.js'
 /** Options of the native loader; sizes in bytes, 0 or absent = chosen. */
 export interface NativeLoadOptions {
   path: string
+  /** Stands for the checkpoint's tokenizer.json. */
+  tokenizerJson?: string
   dtype: string
   /** A name of native/loader/quantization.cpp; '': not quantised. */
   quantization: string

@@ -1,8 +1,9 @@
-// Text -> token ids by the checkpoint's own tokenizer.json: the official Rust library, or its JavaScript port where no binary fits.
+// Text -> token ids by the checkpoint's own tokenizer: the official Rust library, or its JavaScript port where no binary fits.
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
-import { basename } from 'node:path'
-import { CheckpointError } from './checkpoint.js'
+import { join } from 'node:path'
+import { CheckpointError } from './model-file.js'
+import type { TokenizerSource } from './tokenizer-source.js'
 
 export interface Tokenizer {
   /** Ids of `text`. Special tokens written in the text become their ids, as in transformers. Runs off this thread where it can. */
@@ -14,14 +15,22 @@ const require = createRequire(import.meta.url)
 type RustModule = typeof import('tokenizers')
 type PortModule = typeof import('@huggingface/tokenizers')
 
-function rustTokenizer(path: string): Tokenizer | undefined {
+function rustTokenizer(path: string, { json, added }: TokenizerSource): Tokenizer | undefined {
   let library: RustModule
   try {
     library = require('tokenizers') as RustModule
   } catch {
     return undefined // no binary for this platform
   }
-  const tokenizer = library.Tokenizer.fromFile(path)
+  const tokenizer = json === undefined ? library.Tokenizer.fromFile(path) : library.Tokenizer.fromString(json)
+  if (added.length > 0) {
+    tokenizer.addAddedTokens(
+      added.map(({ content, special, single_word, lstrip, rstrip, normalized }) => {
+        const options = { singleWord: single_word, leftStrip: lstrip, rightStrip: rstrip, normalized }
+        return new library.AddedToken(content, special, options)
+      }),
+    )
+  }
   // a tokenizer.json may carry the lengths its training used; transformers sets both anew on every call
   tokenizer.disableTruncation()
   tokenizer.disablePadding()
@@ -33,23 +42,24 @@ function rustTokenizer(path: string): Tokenizer | undefined {
 }
 
 /** The JavaScript port; exported for the tests that hold both to the same ids. */
-export function portedTokenizer(path: string, tokenizerConfig: Record<string, unknown>): Tokenizer {
+export function portedTokenizer(path: string, tokenizerConfig: Record<string, unknown>, json?: string): Tokenizer {
   const library = require('@huggingface/tokenizers') as PortModule
-  const tokenizer = new library.Tokenizer(JSON.parse(readFileSync(path, 'utf8')) as object, tokenizerConfig)
+  const tokenizer = new library.Tokenizer(JSON.parse(json ?? readFileSync(path, 'utf8')) as object, tokenizerConfig)
   return {
     encode: (text, addSpecialTokens) =>
       Promise.resolve(Int32Array.from(tokenizer.encode(text, { add_special_tokens: addSpecialTokens }).ids)),
   }
 }
 
-/** Opens a tokenizer.json. Throws a CheckpointError when it cannot be read as one. */
-export function openTokenizer(path: string, tokenizerConfig: Record<string, unknown>): Tokenizer {
+/** Opens the tokenizer of a checkpoint directory. Throws a CheckpointError when it cannot be read as one. */
+export function openTokenizer(dir: string, source: TokenizerSource, tokenizerConfig: Record<string, unknown>): Tokenizer {
+  const path = join(dir, 'tokenizer.json')
   try {
-    const tokenizer = rustTokenizer(path) ?? portedTokenizer(path, tokenizerConfig)
+    const tokenizer = rustTokenizer(path, source) ?? portedTokenizer(path, tokenizerConfig, source.json)
     return { encode: (text, addSpecialTokens) => tokenizer.encode(text.toWellFormed(), addSpecialTokens) }
-  } catch (cause) {
+  } catch {
     throw new CheckpointError(
-      `${basename(path)} cannot be read as a tokenizer: ${cause instanceof Error ? cause.message.split('\n')[0] : 'unknown error'}`,
+      `${source.converted ? 'tokenizer.model' : 'tokenizer.json'} cannot be read as a tokenizer: it is damaged, or of a kind that is not supported. Download it again.`,
     )
   }
 }
