@@ -192,7 +192,7 @@ const tokenizer: Omit<HostileCase, 'file'>[] = [
   {
     name: 'has an id of 2^31',
     make: json((value) => ({ ...value, model: { ...(value['model'] as Json), vocab: { a: 2 ** 31 }, merges: [] } })),
-    error: /out of range/,
+    error: /negative or beyond/,
   },
   {
     name: 'has an empty vocabulary',
