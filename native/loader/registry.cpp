@@ -37,6 +37,7 @@ std::span<const Family> all_families() {
     static const std::vector<Family> families = {
         llama_family(),
         mistral_family(),
+        mistral3_family(),
         mixtral_family(),
         qwen2_family(),
         qwen2_as_llama_family(),

@@ -99,6 +99,7 @@ class Planner {
     ModelPlan run() {
         plan_.llama_architecture = family_.llama_architecture;
         limit_context();
+        untie_different_heads();
         for (const auto& table : family_.hyperparameters) {
             for (const HyperRule& rule : table) plan_number(rule);
         }
@@ -130,6 +131,18 @@ class Planner {
         if (config_.rope.type == RopeType::longrope) {
             limit(config_.rope.original_max_position_embeddings, "Only the short factors of longrope are used");
         }
+    }
+
+    /// A head that is stored, and is not the embedding, counts whatever config.json says; so it does in transformers.
+    void untie_different_heads() {
+        if (!config_.tie_word_embeddings) return;
+        const SafeTensor* head = checkpoint_.find(stored_name("lm_head.weight"));
+        const SafeTensor* embedding = checkpoint_.find(stored_name("model.embed_tokens.weight"));
+        if (head == nullptr || embedding == nullptr) return;
+        if (head->dtype_text == embedding->dtype_text && std::ranges::equal(head->data, embedding->data)) return;
+        config_.tie_word_embeddings = false;
+        plan_.warnings.push_back(
+            "config.json ties the output matrix to the embedding, but the checkpoint holds both and they differ: they are not tied.");
     }
 
     void plan_number(const HyperRule& rule) {

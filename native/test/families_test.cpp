@@ -44,6 +44,24 @@ TEST(families_tied_checkpoint_with_a_head_of_its_own) {
     const Planned planned(config_json("LlamaForCausalLM"), decoder_shapes(false, false, false, true));
     CHECK(planned.find("output.weight") == nullptr);
     CHECK(planned.plan.warnings.empty());
+
+    // one that differs from the embedding is the head, as in transformers
+    TemporaryDirectory directory;
+    std::string bytes = zero_safetensors(decoder_shapes(false, false, false, true));
+    bytes[bytes.size() - 1] = 1;  // the last tensor by name is not the head: nothing changes
+    directory.write("model.safetensors", bytes);
+    const HfConfig config = parse(config_json("LlamaForCausalLM"));
+    auto plan_of = [&] {
+        const Checkpoint checkpoint = Checkpoint::open(directory.path());
+        const ModelPlan plan = plan_model(select_family(config), config, checkpoint);
+        return std::any_of(plan.tensors.begin(), plan.tensors.end(), [](const auto& each) { return each.name == "output.weight"; });
+    };
+    CHECK(!plan_of());
+    const Checkpoint stored = Checkpoint::open(directory.path());
+    const auto head = stored.find("lm_head.weight")->data.data() - stored.files().front()->bytes().data();
+    bytes[static_cast<std::size_t>(head) + 5] = 1;
+    directory.write("model.safetensors", bytes);
+    CHECK(plan_of());
 }
 
 TEST(families_unknown_tensors_are_a_warning) {

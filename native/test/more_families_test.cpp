@@ -161,6 +161,17 @@ TEST(families_gemma_tables) {
     }
 }
 
+TEST(families_mistral3_has_a_text_part) {
+    Json text = config_json("MistralForCausalLM");
+    text["tie_word_embeddings"] = false;
+    const Json whole = {{"architectures", {"Mistral3ForConditionalGeneration"}}, {"text_config", text}};
+    Shapes shapes;
+    for (const auto& [name, shape] : decoder_shapes(false, false, false, true)) shapes["language_model." + name] = shape;
+    shapes["vision_tower.ln_pre.weight"] = shapes["multi_modal_projector.norm.weight"] = {4};
+    const Planned planned(whole, shapes);
+    CHECK(planned.plan.warnings.empty() && planned.find("output.weight") != nullptr && planned.plan.llama_architecture == "llama");
+}
+
 TEST(families_phi3_table_and_longrope) {
     Json json = config_json("Phi3ForCausalLM");
     json["tie_word_embeddings"] = false;
@@ -377,7 +388,7 @@ TEST(families_all_have_names_and_refuse_missing_tensors) {
         CHECK(contains(supported_architectures(), family.hf_architecture));
         CHECK(!family.tensors.empty() && !family.hyperparameters.empty());
     }
-    CHECK_EQ(names.size(), 19u);
+    CHECK_EQ(names.size(), 20u);
 }
 
 }  // namespace tfserve

@@ -18,6 +18,7 @@ export const servableArchitectures: readonly string[] = [
   'GptOssForCausalLM',
   'GraniteForCausalLM',
   'LlamaForCausalLM',
+  'Mistral3ForConditionalGeneration',
   'MistralForCausalLM',
   'MixtralForCausalLM',
   'Olmo2ForCausalLM',

@@ -7,6 +7,8 @@ namespace tfserve {
 
 Family llama_family();
 Family mistral_family();
+/// The text part of Mistral 3 with pictures.
+Family mistral3_family();
 Family mixtral_family();
 Family qwen2_family();
 /// For what llama.cpp's qwen2 graph does not know: a head size of its own, and stretched rotary embeddings.

@@ -17,4 +17,14 @@ Family mistral_family() {
     };
 }
 
+Family mistral3_family() {
+    Family family = mistral_family();
+    family.hf_architecture = "Mistral3ForConditionalGeneration";
+    family.defaults.text_config = true;
+    family.defaults.tie_word_embeddings = true;
+    family.model_prefixes = {"language_model.model.", "model.language_model."};
+    family.ignored_prefixes = {"vision_tower.", "model.vision_tower.", "multi_modal_projector.", "model.multi_modal_projector."};
+    return family;
+}
+
 }  // namespace tfserve
