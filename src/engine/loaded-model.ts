@@ -4,7 +4,7 @@ import { statSync } from 'node:fs'
 import { basename, resolve } from 'node:path'
 import { constrainAnswer } from './answer-constraint.js'
 import { ChatTemplates, type RenderOptions } from './chat-template.js'
-import { CheckpointError, readCheckpoint } from './checkpoint.js'
+import { type Checkpoint, CheckpointError, readCheckpoint } from './checkpoint.js'
 import { parseConstraint } from './constraint.js'
 import { DeltaRouter } from './delta-router.js'
 import { FillIn } from './fill-in.js'
@@ -19,7 +19,7 @@ import { echoOf } from './prompt-echo.js'
 import { parseQuantization, type Quantization, quantizationChoices } from './quantization.js'
 import { templateMessages } from './template-messages.js'
 import { openTokenizer, type Tokenizer } from './tokenizer.js'
-import { tokenizerSource } from './tokenizer-source.js'
+import { type TokenizerSource, tokenizerSource } from './tokenizer-source.js'
 import {
   type ChatMessage,
   type EngineOptions,
@@ -51,8 +51,6 @@ const messageOf = (error: unknown): string => (error instanceof Error ? error.me
 
 /** What surrounds the native engine of one model. */
 interface ModelText {
-  /** What stands for the tokenizer.json that the checkpoint has not. */
-  tokenizerJson?: string
   tokenizer: Tokenizer
   templates: ChatTemplates
   generationDefaults: Record<string, unknown>
@@ -63,16 +61,23 @@ interface ModelText {
   warning?: string
 }
 
-// the parts of a checkpoint directory that are not weights; undefined for a GGUF file, which brings its own
-function readText(options: EngineOptions): ModelText | undefined {
+interface CheckpointFiles {
+  checkpoint: Checkpoint
+  source: TokenizerSource
+}
+
+// the small files of a checkpoint directory; undefined for a GGUF file, which brings its own
+function readFiles(options: EngineOptions): CheckpointFiles | undefined {
   const found = statSync(options.path, { throwIfNoEntry: false })
   if (!found) throw new CheckpointError(`There is no file or directory '${basename(options.path)}'.`)
   if (!found.isDirectory()) return undefined
   const checkpoint = readCheckpoint(options.path)
-  const source = tokenizerSource(options.path, checkpoint.tokenizerConfig, checkpoint.modelType)
+  return { checkpoint, source: tokenizerSource(options.path, checkpoint.tokenizerConfig, checkpoint.modelType) }
+}
+
+function checkpointText({ checkpoint, source }: CheckpointFiles, options: EngineOptions): ModelText {
   return {
     tokenizer: openTokenizer(options.path, source, checkpoint.tokenizerConfig),
-    ...(source.converted && source.json !== undefined && { tokenizerJson: source.json }),
     templates: new ChatTemplates(checkpoint.chatTemplates, checkpoint.specialTokens, options.chatTemplateKwargs),
     generationDefaults: checkpoint.generationDefaults,
     eosTokenIds: checkpoint.eosTokenIds,
@@ -195,10 +200,11 @@ export class LoadedModel implements TextModel, AsyncDisposable {
     onProgress({ stage: 'processor' })
     const router = new DeltaRouter()
     const maxWaiting = options.maxWaiting ?? defaultMaxWaiting
+    const files = readFiles(options)
     const loading = addon.loadModel(
       {
         path: options.path,
-        ...(checkpointText?.tokenizerJson !== undefined && { tokenizerJson: checkpointText.tokenizerJson }),
+        ...(files?.source.converted && files.source.json !== undefined && { tokenizerJson: files.source.json }),
         dtype: options.dtype ?? 'auto',
         quantization: quantization.name === 'none' ? '' : quantization.name,
         kvCacheDtype: options.kvCacheDtype ?? 'auto',
@@ -224,10 +230,10 @@ export class LoadedModel implements TextModel, AsyncDisposable {
       (current, total) => onProgress({ stage: 'weights', current, total }),
     )
     // on this thread, while the weights are read on another; what the native side reports arrives in a later turn
-    let checkpointText: ModelText | undefined
+    let ownText: ModelText | undefined
     const reading = performance.now()
     try {
-      checkpointText = readText(options)
+      ownText = files && checkpointText(files, options)
     } catch (error) {
       await loading.then(
         (native) => native.close(),
@@ -240,7 +246,7 @@ export class LoadedModel implements TextModel, AsyncDisposable {
     const native = await loading
     onProgress({ stage: 'engine' })
     router.attach(native)
-    const text = checkpointText ?? ggufText(native, options)
+    const text = ownText ?? ggufText(native, options)
     const ignored = unsupportedFields(text.generationDefaults)
     const warnings = [
       ...native.info.warnings,
