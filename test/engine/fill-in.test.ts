@@ -23,9 +23,8 @@ function withTokens(name: string, tokens: readonly string[]): Tokenizer {
   for (const [i, content] of tokens.entries()) {
     file.added_tokens.push({ id: first + i, content, single_word: false, lstrip: false, rstrip: false, normalized: false, special: true })
   }
-  const path = join(folder, 'tokenizer.json')
-  writeFileSync(path, JSON.stringify(file))
-  return openTokenizer(path, {})
+  writeFileSync(join(folder, 'tokenizer.json'), JSON.stringify(file))
+  return openTokenizer(folder, { converted: false, added: [] }, {})
 }
 
 const ids = async (tokenizer: Tokenizer, text: string): Promise<number[]> => [...(await tokenizer.encode(text, false))]

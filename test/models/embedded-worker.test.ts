@@ -19,7 +19,7 @@ async function chat(content: string, params: GenerationParams = {}): Promise<{ t
   return new Promise((resolve, reject) => {
     loaded
       .start({ input: { kind: 'chat', messages: [{ role: 'user', content }] }, params: { do_sample: false, ...params } }, (delta) => {
-        text += delta.text
+        text += delta.text + (delta.reasoning ?? '')
         if (delta.finishReason) resolve({ text, last: delta })
       })
       .catch(reject)
