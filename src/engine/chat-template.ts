@@ -34,11 +34,6 @@ export class ChatTemplates {
     return (withTools && this.sources['tool_use']) || (this.sources['default'] ?? Object.values(this.sources)[0])
   }
 
-  /** Their texts, in Jinja. */
-  get texts(): readonly string[] {
-    return Object.values(this.sources)
-  }
-
   /** The prompt text. Rejects with a RequestError when the template refuses the messages. */
   async render(messages: readonly ChatMessage[], options: RenderOptions = {}): Promise<string> {
     const source = this.source(options.tools !== undefined)

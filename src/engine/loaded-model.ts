@@ -2,10 +2,8 @@
 // The worker process is a message loop around it; the library exports it. There is no second implementation.
 import { statSync } from 'node:fs'
 import { basename, resolve } from 'node:path'
-import { constrainAnswer } from './answer-constraint.js'
 import { ChatTemplates, type RenderOptions } from './chat-template.js'
 import { type Checkpoint, CheckpointError, readCheckpoint } from './checkpoint.js'
-import { parseConstraint } from './constraint.js'
 import { DeltaRouter } from './delta-router.js'
 import { FillIn } from './fill-in.js'
 import { resolveSampling } from './generation-config.js'
@@ -13,6 +11,7 @@ import { defaultKvCacheMemory } from './memory.js'
 import { nativeAddon, type NativeConstraint, type NativeModel, type NativeModelInfo, type NativeSubmitError } from './native.js'
 import { AnswerReader } from './output/answer-reader.js'
 import type { AnswerFormat } from './output/format.js'
+import { outputConstraint } from './output/output-constraint.js'
 import { answerFormat } from './output/registry.js'
 import { toolSchemas } from './output/tools.js'
 import { echoOf } from './prompt-echo.js'
@@ -334,16 +333,19 @@ export class LoadedModel implements TextModel, AsyncDisposable {
     return Array.from({ length: request.n ?? 1 }, () => new AnswerReader(format.parser(chat, options)))
   }
 
-  async #constraint({ constraint, constraintParam }: GenerateRequest, chat: string | undefined): Promise<NativeConstraint | undefined> {
-    if (!constraint) return undefined
-    const answer = parseConstraint(constraint)
-    const output = chat === undefined ? answer : constrainAnswer(answer, chat, this.#text.templates.texts)
-    try {
-      return await this.#native.compileConstraint(JSON.stringify(output))
-    } catch (error) {
-      if (this.#closed) throw new RequestError('shutting_down', 'The model is being unloaded.')
-      throw new RequestError('invalid_request', `The answer cannot be constrained: ${messageOf(error)}.`, constraintParam ?? 'constraint')
+  async #constraint(request: GenerateRequest, chat: string | undefined): Promise<NativeConstraint | undefined> {
+    const output = outputConstraint(request, chat, this.#text.format)
+    if (!output) return undefined
+    let failure: unknown
+    for (const tree of output.trees) {
+      try {
+        return await this.#native.compileConstraint(JSON.stringify(tree))
+      } catch (error) {
+        if (this.#closed) throw new RequestError('shutting_down', 'The model is being unloaded.')
+        failure ??= error
+      }
     }
+    throw new RequestError('invalid_request', `The answer cannot be constrained: ${messageOf(failure)}.`, output.param)
   }
 
   /** Starts a generation. Rejects with a RequestError; `onDelta` is called from a later turn of the event loop. */
@@ -376,8 +378,6 @@ export class LoadedModel implements TextModel, AsyncDisposable {
     }
     const n = request.n ?? 1
     const readers = this.#readers(request, rendered.chat)
-    const forced = request.toolChoice !== undefined && request.toolChoice !== 'auto' && request.toolChoice !== 'none'
-    if (forced) throw new RequestError('unsupported_parameter', 'A call cannot be forced on this model.', 'tool_choice')
     const params =
       readers.length > 0 && this.#text.format?.allSpecialTokens ? { ...request.params, skip_special_tokens: false } : request.params
     const sampling = resolveSampling(params, request.generationConfig, {

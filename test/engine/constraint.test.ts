@@ -1,8 +1,10 @@
 // The constraint tree's shape and bounds, and where a chat's constraint begins.
 import { describe, expect, it } from 'vitest'
-import { constrainAnswer } from '../../src/engine/answer-constraint.js'
 import { type Constraint, parseConstraint } from '../../src/engine/constraint.js'
-import { RequestError } from '../../src/engine/types.js'
+import { harmonyFormat } from '../../src/engine/output/harmony-format.js'
+import { outputConstraint } from '../../src/engine/output/output-constraint.js'
+import { nestedTagsFormat, taggedFormat, thinkFormat } from '../../src/engine/output/tagged-format.js'
+import { type GenerateRequest, RequestError } from '../../src/engine/types.js'
 
 const answer: Constraint = { type: 'json_object' }
 
@@ -43,31 +45,93 @@ describe('a constraint tree', () => {
 })
 
 describe('the answer to a chat', () => {
-  const qwen = ['{% if x %}<think>{% endif %}</think>']
   const until = { type: 'text_until', literals: ['</think>'] }
-
-  it('is everything where the template shows no reasoning', () => {
-    expect(constrainAnswer(answer, 'prompt', ['{{ messages }}'])).toBe(answer)
-  })
+  const answered = (prompt: string) => thinkFormat.constrain({ content: answer }, prompt)
 
   it('may come behind reasoning, which the model begins itself', () => {
-    const output = constrainAnswer(answer, '<|im_start|>assistant\n', qwen)
+    const output = answered('<|im_start|>assistant\n')
     expect(output).toMatchObject({ type: 'any_of', options: [{ parts: [{ text: '<think>' }, { parts: [until, {}, answer] }] }, answer] })
   })
 
   it('comes behind reasoning that the template has begun', () => {
-    expect(constrainAnswer(answer, '<|im_start|>assistant\n<think>\n', qwen)).toMatchObject({
-      type: 'sequence',
-      parts: [until, {}, answer],
-    })
+    expect(answered('<|im_start|>assistant\n<think>\n')).toMatchObject({ type: 'sequence', parts: [until, {}, answer] })
   })
 
   it('is everything when the template has ended the reasoning', () => {
-    expect(constrainAnswer(answer, '<think>\n\n</think>\n\n', qwen)).toBe(answer)
+    expect(answered('<think>\n\n</think>\n\n')).toBe(answer)
   })
 
   it("is the message of gpt-oss's final channel", () => {
-    const output = constrainAnswer(answer, '<|start|>assistant', ['<|channel|>x<|message|>'])
-    expect(output).toMatchObject({ parts: [{ type: 'repeat', max: 1 }, { text: '<|channel|>final<|message|>' }, answer] })
+    expect(harmonyFormat.constrain({ content: answer }, '<|start|>assistant')).toMatchObject({
+      parts: [{ type: 'repeat', max: 1 }, { parts: [{ text: '<|channel|>final<|message|>' }, answer] }],
+    })
+  })
+})
+
+describe('what a request makes of the output', () => {
+  const parameters = { type: 'object', properties: { a: { type: 'integer' } } }
+  const tools = [
+    { type: 'function', function: { name: 'f', parameters } },
+    { type: 'function', function: { name: 'g', parameters, strict: true } },
+    { type: 'function', function: { name: 'h' } },
+  ]
+  const closed = '<think>\n\n</think>\n\n'
+  const of = (more: Partial<GenerateRequest>, format: typeof taggedFormat | undefined = taggedFormat) =>
+    outputConstraint({ input: { kind: 'chat', messages: [], tools }, params: {}, ...more }, closed, format)
+  const text = (value: unknown) => JSON.stringify(value)
+
+  it('is anything, unless something is asked for', () => {
+    expect(of({})).toBeUndefined()
+    expect(of({ toolChoice: 'auto' })).toBeUndefined()
+    expect(of({ toolChoice: 'none' })).toBeUndefined()
+  })
+
+  it('is one or more calls of any tool, or one of the named tool', () => {
+    const required = of({ toolChoice: 'required' })
+    expect(required).toMatchObject({ param: 'tools', trees: [{ type: 'repeat', min: 1, max: null }, { type: 'repeat' }] })
+    for (const name of ['f', 'g', 'h']) expect(text(required?.trees[0])).toContain(`{\\"name\\": \\"${name}\\"`)
+    expect(of({ toolChoice: 'required', parallelToolCalls: false })?.trees[0]).toMatchObject({ type: 'sequence' })
+    const named = text(of({ toolChoice: { name: 'g' } })?.trees[0])
+    expect(named).toContain('\\"g\\"')
+    expect(named).not.toContain('\\"f\\"')
+    expect(text(of({ toolChoice: { name: 'h' } }))).not.toContain('json_schema')
+  })
+
+  it('asks less of tools that are not strict, when their schemas cannot be compiled', () => {
+    const [strictest, loose] = of({ toolChoice: 'required' })!.trees
+    expect(text(strictest).split('"integer"')).toHaveLength(3)
+    expect(text(loose).split('"integer"')).toHaveLength(2)
+  })
+
+  it('may be a call where the answer has a form, and then is one of both', () => {
+    const both = of({ constraint: answer, constraintParam: 'response_format' })
+    expect(both).toMatchObject({ param: 'response_format', trees: [{ type: 'any_of', options: [answer, { type: 'repeat' }] }, {}] })
+    expect(of({ constraint: answer, toolChoice: 'none' })?.trees).toEqual([answer])
+    expect(of({ constraint: answer }, thinkFormat)?.trees[0]).toEqual(answer)
+    expect(outputConstraint({ input: { kind: 'text', text: '' }, params: {}, constraint: answer }, undefined, taggedFormat)?.trees).toEqual(
+      [answer],
+    )
+  })
+
+  it('cannot be a call where the model has no notation of them', () => {
+    for (const format of [undefined, thinkFormat]) {
+      const attempt = () =>
+        outputConstraint({ input: { kind: 'chat', messages: [], tools }, params: {}, toolChoice: 'required' }, closed, format)
+      expect(attempt).toThrow(expect.objectContaining({ code: 'unsupported_parameter', param: 'tool_choice' }))
+    }
+    expect(() => of({ toolChoice: { name: 'x' } })).toThrow(RequestError)
+  })
+
+  it('has the parameters as tags where the template shows them so', () => {
+    const schema = {
+      type: 'object',
+      properties: { city: { type: 'string' }, unit: { enum: ['C', 'F'] }, days: { type: 'integer' } },
+      required: ['city'],
+    }
+    const call = nestedTagsFormat.constrain({ calls: { tools: [{ name: 'f', parameters: schema }], many: false } }, closed)
+    expect(text(call)).toContain('<function=f>\\n')
+    expect(text(call)).toContain('{"type":"literal","text":"<parameter=city>\\n"},{"type":"text_until","literals":["\\n</parameter>\\n"]}')
+    expect(text(call)).toContain('"options":[{"type":"literal","text":"C"},{"type":"literal","text":"F"}]')
+    expect(text(call).split('"min":0,"max":1')).toHaveLength(3)
   })
 })

@@ -92,3 +92,47 @@ describe.each(Object.entries(taught))('%s', (name, answers) => {
     expect(await meaningOf(engine, golden, { raw: true })).toMatchObject({ content: golden.text_skip_special, calls: [], reasoning: '' })
   })
 })
+
+describe.each(['qwen2', 'qwen3', 'gpt-oss'])('%s, made to call', (name) => {
+  const day = {
+    type: 'object',
+    properties: { place: { type: 'string', maxLength: 6 }, days: { type: 'integer', minimum: 1, maximum: 9 } },
+    required: ['place', 'days'],
+    additionalProperties: false,
+  }
+  const tools = [
+    { type: 'function', function: { name: 'get_weather', description: 'w', parameters: day } },
+    { type: 'function', function: { name: 'get_days', description: 'd', parameters: day } },
+    { type: 'function', function: { name: 'stop', description: 's' } },
+  ]
+  const golden = readGoldens(name).goldens.find((candidate) => candidate.name === 'hello')!
+  const fits = ([called, args]: [string | undefined, unknown]): boolean => {
+    if (called === 'stop') return JSON.stringify(args) === '{}'
+    const { place, days } = args as { place: string; days: number }
+    return (called === 'get_weather' || called === 'get_days') && place.length <= 6 && Number.isInteger(days) && days >= 1 && days <= 9
+  }
+
+  test('calls, whatever it would rather say', async () => {
+    using checkpoint = onThatDay(name)
+    await using engine = await Engine.load({ path: checkpoint.path, dtype: 'float32', threads: 1, logLevel: 'error' })
+    const ask = { tools, max_new_tokens: 400, chatTemplateKwargs: { enable_thinking: false } }
+    const forced = (more: Partial<GenerateOptions>) => meaningOf(engine, golden, { ...ask, ...more })
+    for (const more of [{}, { do_sample: true, temperature: 1, seed: 3, n: 3 }]) {
+      const single = await forced({ toolChoice: { name: 'get_days' }, ...more })
+      expect(single).toMatchObject({ finishReason: 'tool_calls', content: '' })
+      expect(single.calls).toHaveLength('n' in more ? 3 : 1)
+      expect(single.calls.every(([called]) => called === 'get_days')).toBe(true)
+      expect(single.calls.filter((call) => !fits(call))).toEqual([])
+    }
+    const any = await forced({ toolChoice: 'required', parallelToolCalls: false })
+    expect(any.calls).toHaveLength(1)
+    expect(any.calls.filter((call) => !fits(call))).toEqual([])
+    // a schema that cannot be compiled binds only where it is strict
+    const odd = { name: 'odd', description: 'o', parameters: { type: 'array', uniqueItems: true } }
+    expect(
+      (await forced({ tools: [{ type: 'function', function: odd }], toolChoice: 'required', parallelToolCalls: false })).calls[0]?.[0],
+    ).toBe('odd')
+    const strict = [{ type: 'function', function: { ...odd, strict: true } }]
+    await expect(forced({ tools: strict, toolChoice: 'required' })).rejects.toMatchObject({ code: 'invalid_request', param: 'tools' })
+  })
+})
