@@ -79,8 +79,9 @@ export class LoadFeed {
     for (const watch of this.#watches) watch.loading(stage, progress)
   }
 
-  ready(): void {
-    for (const watch of this.#take()) watch.ready(false)
+  /** @param cached it has been in memory all the time */
+  ready(cached: boolean): void {
+    for (const watch of this.#take()) watch.ready(cached)
   }
 
   fail(message: string): void {

@@ -220,7 +220,12 @@ export class ModelEntry implements Resident {
   undrain(): void {
     if (!this.draining) return
     this.draining = false
-    if (this.available) this.#serveWaiters()
+    // it was told to go when its last request had just ended
+    if (this.#dismissed && this.#leases === 0) return void this.unload('asked')
+    if (!this.available) return
+    this.#watched = false
+    this.feed.ready(true)
+    this.#serveWaiters()
   }
 
   /** Ends its process now; only for a model that nobody holds. Resolves when the memory is back. */
@@ -317,7 +322,7 @@ export class ModelEntry implements Resident {
     this.lastUsed = now
     this.turnEnds = now + Math.min(Math.max((now - begun) * turnFactor, shortestTurnMs), longestTurnMs)
     this.host.count({ load: 'ready', seconds: (now - begun + (this.#loads++ === 0 ? (this.found.fetchMs ?? 0) : 0)) / 1000 })
-    this.feed.ready()
+    this.feed.ready(false)
     this.#serveWaiters()
     this.#released()
     // others may have waited for it to be ready, so that it can be drained

@@ -152,15 +152,20 @@ export class ModelRegistry implements ModelDirectory {
 
   watchLoad(name: string, listener: (event: LoadEvent) => void): () => void {
     const asked = this.#read(name)?.name
+    let counted = true
+    const leave = (): void => {
+      if (counted) this.#watches--
+      counted = false
+    }
     const watch = new LoadWatch(asked ? canonicalName(asked) : withRevision(name), (event) => {
-      if (event.status !== 'loading') this.#watches--
+      if (event.status !== 'loading') leave()
       listener(event)
     })
     this.#watches++
     if (this.#watches > maxWatches) watch.fail('Too many loads are being watched. Try again later.')
     else void this.#watch(name, watch)
     return () => {
-      if (!watch.over) this.#watches--
+      leave()
       watch.leave()
     }
   }
@@ -260,6 +265,8 @@ export class ModelRegistry implements ModelDirectory {
 
   // in the turn in which it is leased or watched: an entry that nobody wants is dropped
   #place({ found }: { found: FoundModel }, name?: string): ModelEntry {
+    // the registry may have ended while the files were looked for
+    this.#closing.signal.throwIfAborted()
     const entry = this.#residency.entry(found, this.#options.pinned !== undefined)
     if (entry.pinned) this.#pinnedEntry = entry
     if (name !== undefined) this.#remember(name, entry)

@@ -261,6 +261,29 @@ describe('the memory', () => {
     expect(fleet.all).toHaveLength(1)
   })
 
+  it('tells those who watch a drained model that it is ready when the newcomer has left', async () => {
+    fakeClock()
+    const { registry } = make({ maxLoadedModels: 1 }, 10)
+    const first = ask(registry, 'a')
+    await settle()
+    await vi.advanceTimersByTimeAsync(10)
+    await first.done
+    await vi.advanceTimersByTimeAsync(5000)
+    const gone = new AbortController()
+    const newcomer = ask(registry, 'b', gone.signal)
+    await settle()
+    const watched = watch(registry, 'a')
+    await settle()
+    expect(watched.events).toEqual([])
+    gone.abort(new Error('gone'))
+    await newcomer.done
+    await settle()
+    expect(watched.events).toEqual([{ status: 'ready', model: 'a@main', cached: true }])
+    first.lease!.release()
+    expect(await registry.unload('a')).toBe(true)
+    expect(registry.entries()).toEqual([])
+  })
+
   it('50 clients, three models, room for two: all are served, and no model is loaded more than fairness asks for', async () => {
     fakeClock()
     const { registry, fleet } = make({ maxLoadedModels: 2 }, 200)
@@ -463,5 +486,18 @@ describe('the end of the registry', () => {
     expect(registry.health()).toEqual({ ok: false, reason: 'shutting_down' })
     held.lease!.release()
     expect(fleet.all).toHaveLength(2)
+  })
+
+  it('reaches also those whose model was being looked for', async () => {
+    const { registry, fleet } = make({}, 0)
+    const asked = ask(registry, 'a')
+    const watched = watch(registry, 'b')
+    await registry.close()
+    await asked.done
+    expect(asked.error).toMatchObject({ code: 'shutting_down' })
+    await until(() => watched.events.at(-1)?.status === 'error')
+    expect(watched.events.at(-1)).toMatchObject({ message: 'The server is shutting down.' })
+    expect(fleet.all).toEqual([])
+    expect(registry.entries()).toEqual([])
   })
 })
