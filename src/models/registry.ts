@@ -74,6 +74,11 @@ const notThere = (named: string): RequestError =>
     'model',
   )
 
+/** A model's id as the cache's rows have it, whichever name it was loaded by: with the GGUF file, where it is one. A pinned one has its own name. */
+function listedId({ found: { commit, file }, name: { id }, pinned }: ModelEntry): string {
+  return !pinned && commit !== undefined && file !== undefined ? specId({ id: id.replace(/:.*$/s, ''), file }) : id
+}
+
 export class ModelRegistry implements ModelDirectory {
   readonly #options: RegistryOptions
   readonly #source: ModelSource
@@ -186,11 +191,9 @@ export class ModelRegistry implements ModelDirectory {
   async list(): Promise<ModelRow[]> {
     const { pinned, local = [] } = this.#options
     const here = this.#residency.entries.filter(({ phase }) => phase === 'ready')
-    const loaded = here.map(({ found, name }): LoadedName => {
-      const { commit, file } = found
-      // as the cache's rows have it, whichever name it was loaded by
-      const id = commit !== undefined && file !== undefined ? specId({ id: name.id.replace(/:.*$/s, ''), file }) : name.id
-      return { id, revision: name.revision, commit, created: name.created }
+    const loaded = here.map((entry): LoadedName => {
+      const { revision, created } = entry.name
+      return { id: listedId(entry), revision, commit: entry.found.commit, created }
     })
     const known = (pinned ? [pinned] : local).filter((model) => !here.some(({ name }) => name.id === model.id))
     const rows = modelRows(pinned ? [] : await scanCache(this.#source.cache), loaded)
@@ -204,7 +207,9 @@ export class ModelRegistry implements ModelDirectory {
       .filter(({ phase }) => phase !== 'leaving')
       .map((entry): DirectoryEntry => {
         const { name, state, pinned, leases, model, found } = entry
-        const aliases = new Set([...found.aliases, ...[...this.#names].filter(([, other]) => other === entry).map(([alias]) => alias)])
+        const asked = [...this.#names].filter(([, other]) => other === entry).map(([alias]) => alias)
+        const listed = canonicalName({ id: listedId(entry), revision: name.revision })
+        const aliases = new Set([...found.aliases, ...asked, ...(listed === canonicalName(name) ? [] : [listed])])
         return { name, aliases: [...aliases], state, pinned, leases, ...(model && { model }) }
       })
     const arriving = this.#arrivals.open.map(({ name }): DirectoryEntry => {

@@ -6,6 +6,8 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import type { RegistryOptions } from '../../src/models/registry.js'
 import { resolveModel } from '../../src/models/resolve.js'
 import { canonicalName } from '../../src/protocol/model-names.js'
+import { startServer } from '../../src/server/server.js'
+import { request } from '../support/http-client.js'
 import { madeUp, testRegistry, type TestRegistry, until, watch } from '../support/registry.js'
 
 const one = '1'.repeat(40)
@@ -139,6 +141,32 @@ describe('names of the cache', () => {
     ])
   })
 
+  it('a loaded one is found by GET /v1/models/{id} under each name that it goes by', async () => {
+    const made = make()
+    put('hub/models--org--single/refs/main', one)
+    put(`hub/models--org--single/snapshots/${one}/b.Q4_0.gguf`, 'GGUF')
+    const server = await startServer({ port: 0, models: made.registry })
+    const rowOf = async (name: string) => {
+      const { status, text } = await request(server.port, 'GET', `/v1/models/${encodeURIComponent(name)}`)
+      return [status, (JSON.parse(text) as { id?: string }).id]
+    }
+    const names = {
+      'org/single': 'org/single:b.Q4_0.gguf',
+      'org/single@main': 'org/single:b.Q4_0.gguf',
+      'org/gguf:Q4_0': 'org/gguf:a.Q4_0.gguf',
+      [`org/gguf@${one}:a.Q4_0.gguf`]: 'org/gguf:a.Q4_0.gguf',
+      'org/name@v1': 'org/name@v1',
+      [`org/name@${one}`]: 'org/name@v1',
+    }
+    for (const [name, row] of Object.entries(names)) {
+      await reply(made, name)
+      expect([name, ...(await rowOf(name))]).toEqual([name, 200, row])
+    }
+    expect(await rowOf('org/name')).toEqual([200, 'org/name'])
+    await server.close()
+    rmSync(join(root, 'hub/models--org--single'), { recursive: true })
+  })
+
   it('what is not there, not whole or leads out of the cache is refused without a path', async () => {
     const made = make()
     for (const name of ['org/none', 'org/name@nope', 'org/part', 'org/gguf:Q2_K', 'org/leaky', 'a/b/c', '../../etc', 'org/name@../../x']) {
@@ -270,5 +298,15 @@ describe('a pinned model', () => {
     expect(await reply(made, 'house')).toBe('house@main')
     expect(await reply(made, 'org/name')).toBe('house@main')
     expect(await reply(made, `org/name@${one}`)).toBe(`org/name@${one}`)
+  })
+
+  it('is listed under the name that it was given, a GGUF file too', async () => {
+    const resolved = await resolveModel('org/gguf:a.Q4_0.gguf', { env })
+    const made = make({ pinned: { ...resolved, id: 'house', aliases: ['org/gguf:a.Q4_0.gguf'] } })
+    const ids = async () => (await made.registry.list()).map(({ id }) => id)
+    expect(await ids()).toEqual(['house'])
+    await made.registry.start()
+    const [listed] = await ids()
+    expect(await reply(made, listed)).toBe('house@main')
   })
 })

@@ -17,8 +17,10 @@ export async function getModel(call: Call, rest: string): Promise<void> {
   }
   const { models, modelList } = call.context
   const inMemory = models.entries().find((entry) => namesModel(name, { ...entry.name, aliases: entry.aliases ?? [] }))
-  const wanted = inMemory ? canonicalName(inMemory.name) : withRevision(name)
-  const row = (await modelList.get()).find(({ id }) => withRevision(id) === wanted)
+  const rows = await modelList.get()
+  const rowOf = (names: readonly string[]) => rows.find(({ id }) => names.includes(withRevision(id)))
+  const others = inMemory ? [canonicalName(inMemory.name), ...(inMemory.aliases ?? []).map(withRevision)] : []
+  const row = rowOf([withRevision(name)]) ?? rowOf(others)
   if (!row) throw new ApiError('model_not_found', `The model '${name.slice(0, 200)}' does not exist.`, 'model')
   call.sendJson(200, JSON.stringify(row))
 }
