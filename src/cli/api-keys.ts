@@ -10,6 +10,8 @@ export async function apiKeys(
   file: string | undefined,
   env: Readonly<Record<string, string | undefined>> = process.env,
 ): Promise<string[]> {
+  // an empty variable of a script must not open the server
+  if (flags.some((key) => key.trim() === '')) throw new UsageError('Expected a key for --api-key but received nothing.')
   const keys = [...flags, ...(env.TFSERVE_API_KEY ?? '').split(',')]
   if (file !== undefined) {
     let text: string

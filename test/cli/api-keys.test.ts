@@ -23,6 +23,7 @@ test('keys come from flags, the environment and a file, each once', async () => 
 test.each<[string, () => Promise<string[]>]>([
   ['a file that is not there', async () => apiKeys([], join(await folder, 'none'), {})],
   ['a file without a key: the server would be open', async () => apiKeys([], await file('# none\n'), {})],
+  ['a flag without a key: the server would be open', () => apiKeys([''], undefined, {})],
   ['a key with a space', () => apiKeys(['a b'], undefined, {})],
   ['a key that no header can carry', () => apiKeys(['schlüssel'], undefined, {})],
 ])('refuses %s', async (_name, read) => {
