@@ -33,7 +33,7 @@ export function isPreflight(exchange: HttpExchange): boolean {
 export function preflightHeaders(exchange: HttpExchange): Headers {
   const wanted = plainHeader(exchange, 'access-control-request-headers')
   return {
-    'access-control-allow-methods': 'GET, HEAD, OPTIONS, POST',
+    'access-control-allow-methods': 'DELETE, GET, HEAD, OPTIONS, POST',
     'access-control-max-age': '600',
     ...(wanted === undefined ? {} : { 'access-control-allow-headers': wanted }),
     vary: 'Origin, Access-Control-Request-Method, Access-Control-Request-Headers',

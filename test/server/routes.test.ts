@@ -226,6 +226,7 @@ describe.each(transports)('routes over %s', (transport) => {
       'access-control-max-age': '600',
       'access-control-allow-headers': 'content-type,authorization',
     })
+    expect(preflight.headers['access-control-allow-methods']?.split(', ')).toEqual(['DELETE', 'GET', 'HEAD', 'OPTIONS', 'POST'])
     const simple = await request(on.port, 'GET', '/health', undefined, { origin: 'http://a.example' })
     expect(simple.headers).toMatchObject({ 'access-control-allow-origin': 'http://a.example', vary: 'Origin' })
   })
