@@ -1,4 +1,5 @@
 // What is stored of responses and conversations, in SQLite. Synchronous: it runs in a thread of its own.
+import { closeSync, openSync } from 'node:fs'
 import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite'
 import type { Item } from '../../protocol/responses/items.js'
 import type { ResponseResource } from '../../protocol/responses/resource.js'
@@ -52,6 +53,17 @@ export class NotStoredError extends Error {
   }
 }
 
+/** What was said before is more than one request may go on from. */
+export class HistoryTooLongError extends Error {
+  override readonly name = 'HistoryTooLongError'
+  constructor(readonly kind: NotStoredError['kind']) {
+    super('The history is too long.')
+  }
+}
+
+/** Characters of JSON: all of it goes to the thread that serves HTTP at once. */
+export const maxHistoryLength = 16 << 20
+
 // a chain of turns longer than this does not fit any model
 const maxChain = 4096
 
@@ -88,6 +100,8 @@ export class ResponseDatabase {
     private readonly limits: StoreLimits,
     private readonly now: () => number = Date.now,
   ) {
+    // what clients say is not for other users of this machine; SQLite gives its further files the mode of this one
+    if (path !== '') closeSync(openSync(path, 'a', 0o600))
     this.#db = new DatabaseSync(path === '' ? ':memory:' : path)
     this.#db.exec(schema)
     this.#bytes = Number(this.#row('SELECT coalesce(sum(bytes), 0) AS n FROM holders')?.n ?? 0)
@@ -139,27 +153,32 @@ export class ResponseDatabase {
     this.#transaction(() => this.#drop(id))
   }
 
-  /** Everything that was said up to and with a response, oldest first. */
+  /** Everything that was said up to and with a response, oldest first. Throws a HistoryTooLongError. */
   chain(owner: string, id: string): Item[] {
     const ids: string[] = []
+    let length = 0
     for (let next: string | null = id; next !== null;) {
       if (ids.length >= maxChain) break
       const row: Row = this.#holder(owner, 'response', next)
       ids.push(next)
+      length += this.#lengthOf(next)
+      if (length > maxHistoryLength) throw new HistoryTooLongError('response')
       next = typeof row.previous === 'string' ? row.previous : null
     }
-    const items = (holder: string): Item[] => this.#all('SELECT item FROM items WHERE holder = ? ORDER BY position', [holder]).map(parsed)
-    return ids.reverse().flatMap(items)
+    return ids.reverse().flatMap((holder) => this.#said(holder))
   }
 
-  /** Items by their ids, wherever they are stored. */
+  /** Items by their ids, wherever they are stored; an id may stand there often. Throws a HistoryTooLongError. */
   findItems(owner: string, ids: readonly string[]): Item[] {
+    let length = 0
     return ids.map((id) => {
       const row = this.#row('SELECT item FROM items JOIN holders ON holders.id = items.holder WHERE items.id = ? AND owner = ? LIMIT 1', [
         id,
         owner,
       ])
       if (!row) throw new NotStoredError('item', id)
+      length += text(row, 'item').length
+      if (length > maxHistoryLength) throw new HistoryTooLongError('item')
       return parsed(row)
     })
   }
@@ -188,8 +207,14 @@ export class ResponseDatabase {
   }
 
   updateConversation(owner: string, id: string, metadata: Record<string, string>): Conversation {
-    const changed = { ...this.getConversation(owner, id), metadata }
-    this.#run('UPDATE holders SET body = ?, changed = ? WHERE id = ?', [JSON.stringify(changed), this.now(), id])
+    const before = this.getConversation(owner, id)
+    const changed = { ...before, metadata }
+    const body = JSON.stringify(changed)
+    this.#transaction(() => {
+      this.#run('UPDATE holders SET body = ?, changed = ? WHERE id = ?', [body, this.now(), id])
+      this.#grow(id, body.length - JSON.stringify(before).length)
+    })
+    this.#evict(id)
     return changed
   }
 
@@ -203,9 +228,11 @@ export class ResponseDatabase {
     return this.#page(id, 'in', page)
   }
 
+  /** Throws a HistoryTooLongError. */
   allConversationItems(owner: string, id: string): Item[] {
     this.#holder(owner, 'conversation', id)
-    return this.#all('SELECT item FROM items WHERE holder = ? ORDER BY position', [id]).map(parsed)
+    if (this.#lengthOf(id) > maxHistoryLength) throw new HistoryTooLongError('conversation')
+    return this.#said(id)
   }
 
   conversationItem(owner: string, id: string, item: string): Item {
@@ -256,6 +283,14 @@ export class ResponseDatabase {
     const row = this.#row('SELECT * FROM holders WHERE id = ? AND owner = ? AND kind = ?', [id, owner, kind])
     if (!row || Number(row.changed) < this.now() - this.limits.age * 1000) throw new NotStoredError(kind, id)
     return row
+  }
+
+  #lengthOf(holder: string): number {
+    return Number(this.#row('SELECT coalesce(sum(length(item)), 0) AS n FROM items WHERE holder = ?', [holder])?.n ?? 0)
+  }
+
+  #said(holder: string): Item[] {
+    return this.#all('SELECT item FROM items WHERE holder = ? ORDER BY position', [holder]).map(parsed)
   }
 
   #append(holder: string, direction: 'in' | 'out', items: readonly Item[]): void {

@@ -1,6 +1,6 @@
 // The thread that holds the database: SQLite's calls block, and HTTP must not wait for a disk.
 import { parentPort, workerData } from 'node:worker_threads'
-import { NotStoredError, ResponseDatabase, type StoreLimits } from './database.js'
+import { HistoryTooLongError, NotStoredError, ResponseDatabase, type StoreLimits } from './database.js'
 
 /** Names of the database's methods that the store may call. */
 export type StoreMethod = Exclude<keyof ResponseDatabase, 'close'>
@@ -12,7 +12,10 @@ export interface StoreCall {
 }
 
 export type StoreAnswer =
-  { id: number; value: unknown } | { id: number; missing: { kind: NotStoredError['kind']; id: string } } | { id: number; fault: string }
+  | { id: number; value: unknown }
+  | { id: number; missing: { kind: NotStoredError['kind']; id: string } }
+  | { id: number; tooLong: HistoryTooLongError['kind'] }
+  | { id: number; fault: string }
 
 export interface StoreThreadData {
   path: string
@@ -29,6 +32,7 @@ function answer({ id, method, args }: StoreCall): StoreAnswer {
     return { id, value: call.apply(database, args) }
   } catch (error) {
     if (error instanceof NotStoredError) return { id, missing: { kind: error.kind, id: error.id } }
+    if (error instanceof HistoryTooLongError) return { id, tooLong: error.kind }
     return { id, fault: error instanceof Error ? error.message : String(error) }
   }
 }

@@ -30,6 +30,7 @@ interface Waiter {
 type Arguments<M extends StoreMethod> = Parameters<ResponseDatabase[M]>
 type Result<M extends StoreMethod> = ReturnType<ResponseDatabase[M]>
 
+const tooLong = 'What was said before is too long to go on from. Begin a new conversation.'
 const param = { response: 'previous_response_id', conversation: 'conversation', item: 'input' } as const
 
 /** Asks the database's thread, which starts with the first call. Calls are carried out in order. */
@@ -57,7 +58,10 @@ export class ResponseStore {
     }
   }
 
-  /** Rejects with an ApiError `not_stored` where the id names nothing of the owner's, and `server_busy` or `internal_error`. */
+  /**
+   * Rejects with an ApiError: `not_stored` where the id names nothing of the owner's, `context_length_exceeded` for a history beyond
+   * all bounds, `server_busy`, `internal_error`, `shutting_down`.
+   */
   call<M extends StoreMethod>(method: M, ...args: Arguments<M>): Promise<Result<M>> {
     return this.#post(method, args) as Promise<Result<M>>
   }
@@ -76,7 +80,7 @@ export class ResponseStore {
 
   #post(method: StoreMethod | 'close', args: unknown[]): Promise<unknown> {
     if (this.#closed) return Promise.reject(new ApiError('shutting_down'))
-    if (this.#waiting.size >= maxWaiting) return Promise.reject(new ApiError('server_busy'))
+    if (this.#waiting.size >= maxWaiting && method !== 'close') return Promise.reject(new ApiError('server_busy'))
     const thread = (this.#thread ??= this.#start())
     const id = ++this.#lastId
     return new Promise((resolve, reject) => {
@@ -102,6 +106,7 @@ export class ResponseStore {
         const { kind, id } = answer.missing
         return waiter?.reject(new ApiError('not_stored', `No ${kind} with id '${id.slice(0, 128)}' found.`, param[kind]))
       }
+      if ('tooLong' in answer) return waiter?.reject(new ApiError('context_length_exceeded', tooLong, param[answer.tooLong]))
       this.log('error', `the store of responses failed: ${answer.fault}`)
       waiter?.reject(new ApiError('internal_error'))
     })

@@ -1,11 +1,11 @@
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
 import { type Item, newId, readInput } from '../../../src/protocol/responses/items.js'
 import type { ResponseResource } from '../../../src/protocol/responses/resource.js'
 import { readResponsesRequest } from '../../../src/protocol/responses/schema.js'
-import { NotStoredError, ResponseDatabase, type StoreLimits } from '../../../src/server/responses/database.js'
+import { HistoryTooLongError, NotStoredError, ResponseDatabase, type StoreLimits } from '../../../src/server/responses/database.js'
 
 const roomy: StoreLimits = { bytes: 1 << 20, count: 1000, age: 3600 }
 
@@ -119,6 +119,35 @@ describe('bounds', () => {
     expect(() => db.getResponse('me', huge.id)).toThrow(NotStoredError)
   })
 
+  it('counts what conversations are changed to', () => {
+    let now = 0
+    const db = new ResponseDatabase('', { ...roomy, bytes: 10_000 }, () => ++now)
+    const ids = [newId('conv'), newId('conv')] as const
+    for (const id of ids) db.createConversation('me', { id, object: 'conversation', created_at: 1, metadata: {} }, [])
+    for (const id of ids) db.updateConversation('me', id, { note: 'x'.repeat(6000) })
+    expect(() => db.getConversation('me', ids[0])).toThrow(NotStoredError)
+    expect(db.getConversation('me', ids[1]).metadata.note).toHaveLength(6000)
+  })
+
+  it('gives out no history that is longer than a request may be', () => {
+    const db = new ResponseDatabase('', { ...roomy, bytes: 64 << 20 })
+    const long = 'x'.repeat(7 << 20)
+    const one = resource(null, items(long))
+    const two = resource(one.id, items(long))
+    const three = resource(two.id, items(long))
+    for (const each of [one, two, three]) db.putResponse('me', { resource: each, input: [] })
+    expect(db.chain('me', two.id)).toHaveLength(2)
+    expect(() => db.chain('me', three.id)).toThrow(HistoryTooLongError)
+    const item = one.output[0]!.id
+    expect(db.findItems('me', [item, item])).toHaveLength(2)
+    expect(() => db.findItems('me', [item, item, item])).toThrow(HistoryTooLongError)
+    const id = newId('conv')
+    db.createConversation('me', { id, object: 'conversation', created_at: 1, metadata: {} }, items(long, long))
+    expect(db.allConversationItems('me', id)).toHaveLength(2)
+    db.addConversationItems('me', id, items(long))
+    expect(() => db.allConversationItems('me', id)).toThrow(HistoryTooLongError)
+  })
+
   it('forgets what is too old', () => {
     let now = 1000
     const db = new ResponseDatabase('', { ...roomy, age: 10 }, () => now)
@@ -164,5 +193,13 @@ describe('a file', () => {
     expect(after.getResponse('me', done.id)).toEqual(done)
     expect(after.getResponse('me', open.id)).toMatchObject({ status: 'failed', error: { code: 'server_error' } })
     after.close()
+  })
+
+  it.skipIf(process.platform === 'win32')('is for its owner alone', async () => {
+    const path = join(await folder, 'private.db')
+    const db = new ResponseDatabase(path, roomy)
+    db.putResponse('me', { resource: resource(), input: items('secret') })
+    for (const name of ['private.db', 'private.db-wal']) expect((await stat(join(await folder, name))).mode & 0o777).toBe(0o600)
+    db.close()
   })
 })
