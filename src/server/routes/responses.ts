@@ -1,11 +1,10 @@
 import { ApiError, toApiError } from '../../protocol/errors.js'
-import type { Item } from '../../protocol/responses/items.js'
 import type { ResponsesRequest } from '../../protocol/responses/schema.js'
 import type { Call } from '../call.js'
 import { endMark } from '../responses/event-log.js'
 import type { ResponseRun } from '../responses/response-run.js'
 import { ClientGoneError } from '../transport/types.js'
-import { itemList, pageOf } from './item-lists.js'
+import { itemList, pageOf, pageWithin } from './item-lists.js'
 
 /** POST /v1/responses */
 export async function createResponse(call: Call): Promise<void> {
@@ -46,7 +45,8 @@ function requireId(id: string): string {
 export async function getResponse(call: Call, id: string): Promise<void> {
   requireId(id)
   const query = new URLSearchParams(call.exchange.query)
-  if (query.get('stream') === 'true') return attach(call, id, startOf(query))
+  // for HEAD there is no stream: its answer has no body
+  if (query.get('stream') === 'true' && call.exchange.method === 'GET') return attach(call, id, startOf(query))
   call.sendJson(200, JSON.stringify(await call.context.responses.get(call.owner, id)))
 }
 
@@ -93,8 +93,6 @@ export async function listInputItems(call: Call, id: string): Promise<void> {
   requireId(id)
   const page = pageOf(call)
   const run = call.context.responses.running(call.owner, id)
-  const stored: { items: readonly Item[]; hasMore: boolean } = run
-    ? { items: page.order === 'asc' ? run.input : [...run.input].reverse(), hasMore: false }
-    : await call.context.responses.store.call('getInput', call.owner, id, page)
+  const stored = run ? pageWithin(run.input, page) : await call.context.responses.store.call('getInput', call.owner, id, page)
   call.sendJson(200, itemList(stored.items, stored.hasMore))
 }

@@ -1,3 +1,4 @@
+import net from 'node:net'
 import OpenAI from 'openai'
 import type { Response } from 'openai/resources/responses/responses'
 import { describe, expect, test } from 'vitest'
@@ -110,6 +111,19 @@ describe.each(transports)('responses over %s', (transport) => {
     expect((await ask(t, { model, input: [{ type: 'item_reference', id: 'msg_nothing' }] })).status).toBe(404)
   })
 
+  test('go on from no more than a request may hold', async () => {
+    await using t = await testServer(transport, { maxPromptLength: 1e9 })
+    const long = { role: 'user', content: 'x'.repeat(9 << 20) }
+    const first = json(await ask(t, { model, input: [long] })) as unknown as Response
+    const second = json(await ask(t, { model, input: [long], previous_response_id: first.id })) as unknown as Response
+    expect(second.status).toBe('completed')
+    const refused = await ask(t, { model, input: 'x', previous_response_id: second.id })
+    expect([refused.status, json(refused).error]).toMatchObject([
+      400,
+      { code: 'context_length_exceeded', param: 'previous_response_id', message: expect.stringContaining('new conversation') as string },
+    ])
+  })
+
   test('grow a conversation', async () => {
     await using t = await testServer(transport)
     const openai = client(t)
@@ -171,6 +185,41 @@ describe.each(transports)('responses over %s', (transport) => {
     await until(() => t.model.live === 0, 'the generation is aborted')
     const foreground = await openai.responses.create({ model, input: 'Hi' })
     await expect(openai.responses.cancel(foreground.id)).rejects.toMatchObject({ status: 400 })
+  })
+
+  test('answer HEAD without a body, a stream too', async () => {
+    await using t = await testServer(transport)
+    const [created] = events((await ask(t, { model, input: 'Hi', background: true, stream: true })).text)
+    const { id } = created!.response as { id: string }
+    const socket = net.connect(t.port, '127.0.0.1')
+    socket.write(`HEAD /v1/responses/${id}?stream=true HTTP/1.1\r\nHost: localhost\r\n\r\n`)
+    let text = ''
+    socket.setEncoding('utf8').on('data', (chunk: string) => (text += chunk))
+    await until(() => text.includes('\r\n\r\n'), 'an answer')
+    await sleep(50)
+    socket.destroy()
+    expect(text).toMatch(/^HTTP\/1\.1 200 /)
+    expect(text.slice(text.indexOf('\r\n\r\n') + 4)).toBe('')
+  })
+
+  test('list the input of one that is under way by the page', async () => {
+    await using t = await testServer(transport)
+    t.model.stalled = true
+    const openai = client(t)
+    const input = ['One', 'Two', 'Three'].map((content) => ({ role: 'user' as const, content }))
+    const { id } = await openai.responses.create({ model, input, background: true })
+    const list = async (query: string) => {
+      const { data, has_more } = json(await request(t.port, 'GET', `/v1/responses/${id}/input_items?${query}`)) as unknown as {
+        data: { id: string; content: { text: string }[] }[]
+        has_more: boolean
+      }
+      return { ids: data.map((item) => item.id), texts: data.map((item) => item.content[0]?.text), has_more }
+    }
+    const first = await list('limit=1&order=asc')
+    expect(first).toMatchObject({ texts: ['One'], has_more: true })
+    expect(await list(`order=asc&after=${first.ids[0]}`)).toMatchObject({ texts: ['Two', 'Three'], has_more: false })
+    expect((await list('')).texts).toEqual(['Three', 'Two', 'One'])
+    expect((await request(t.port, 'GET', `/v1/responses/${id}/input_items?after=msg_none`)).status).toBe(404)
   })
 
   test('end when the client of the foreground leaves', async () => {
