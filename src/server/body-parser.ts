@@ -1,17 +1,26 @@
 import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { Worker } from 'node:worker_threads'
-import { parseChatBody } from '../protocol/chat-schema.js'
+import { parseChatBody, parseModelNameBody } from '../protocol/chat-schema.js'
 import { parseCompletionBody } from '../protocol/completions-schema.js'
 import { ApiError, type AnyErrorCode } from '../protocol/errors.js'
 import type { ReadOptions } from '../protocol/known-fields.js'
+import { parseConversationUpdate, parseNewConversation, parseNewItems } from '../protocol/responses/conversations.js'
 import { parseResponsesBody } from '../protocol/responses/schema.js'
 
 /** Bytes; bodies above this are parsed in a thread of their own, so that streams of others do not stop meanwhile. */
 export const inlineBodyLimit = 128 << 10
 
 /** The bodies that may be large, by the name of what they ask for. Each parser throws an ApiError; what it makes is plain data. */
-export const bodyParsers = { chat: parseChatBody, completions: parseCompletionBody, responses: parseResponsesBody } as const
+export const bodyParsers = {
+  chat: parseChatBody,
+  completions: parseCompletionBody,
+  responses: parseResponsesBody,
+  conversation: parseNewConversation,
+  conversationUpdate: parseConversationUpdate,
+  conversationItems: parseNewItems,
+  modelName: parseModelNameBody,
+} as const
 
 export type BodyKind = keyof typeof bodyParsers
 type Parsed<K extends BodyKind> = ReturnType<(typeof bodyParsers)[K]>

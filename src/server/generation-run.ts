@@ -1,6 +1,7 @@
 import type { GenerateRequest, GenerationDelta, StartedGeneration } from '../engine/types.js'
 import { UsageCount } from '../protocol/chat-mapping.js'
 import { ApiError, toApiError } from '../protocol/errors.js'
+import { canonicalName } from '../protocol/model-names.js'
 import type { Owner } from './api-keys.js'
 import type { ServerContext } from './context.js'
 import type { ModelLease } from './model-directory.js'
@@ -85,7 +86,7 @@ export class GenerationRun {
       this.usage.promptTokens = generation.promptTokens
       if (this.#paused) generation.pause()
       this.#begun = true
-      this.#line = lease.model.info.id
+      this.#line = canonicalName(lease.model.info)
       this.context.waiting.join(this.#line, this)
       this.sink.begin(lease, generation)
     } catch (error) {
@@ -193,6 +194,7 @@ export class GenerationRun {
     const apiError = toApiError(error)
     if (apiError.code === 'internal_error') this.context.options.log('error', `${this.label}: start failed: ${String(error)}`)
     this.#end(apiError.status < 500 ? 'refused' : 'failed')
+    this.#generation?.abort()
     this.sink.fail(apiError)
   }
 

@@ -1,5 +1,4 @@
 import { ApiError } from '../../protocol/errors.js'
-import { parseConversationUpdate, parseNewConversation, parseNewItems } from '../../protocol/responses/conversations.js'
 import { newId } from '../../protocol/responses/items.js'
 import type { Call } from '../call.js'
 import type { Conversation } from '../responses/database.js'
@@ -7,7 +6,7 @@ import { itemList, pageOf } from './item-lists.js'
 
 /** POST /v1/conversations */
 export async function createConversation(call: Call): Promise<void> {
-  const { metadata, items } = await call.readJsonBody(parseNewConversation)
+  const { metadata, items } = await call.readJsonBody((body) => call.context.parser.parse('conversation', body))
   const conversation: Conversation = {
     id: newId('conv'),
     object: 'conversation',
@@ -34,7 +33,7 @@ export async function getConversation(call: Call, id: string): Promise<void> {
 
 /** POST /v1/conversations/{id}: new metadata */
 export async function updateConversation(call: Call, id: string): Promise<void> {
-  const metadata = await call.readJsonBody(parseConversationUpdate)
+  const metadata = await call.readJsonBody((body) => call.context.parser.parse('conversationUpdate', body))
   send(call, await call.context.responses.store.call('updateConversation', call.owner, requireId(id), metadata))
 }
 
@@ -52,7 +51,7 @@ export async function listItems(call: Call, id: string): Promise<void> {
 
 /** POST /v1/conversations/{id}/items */
 export async function addItems(call: Call, id: string): Promise<void> {
-  const items = await call.readJsonBody(parseNewItems)
+  const items = await call.readJsonBody((body) => call.context.parser.parse('conversationItems', body))
   await call.context.responses.store.call('addConversationItems', call.owner, requireId(id), items)
   call.sendJson(200, itemList(items, false))
 }

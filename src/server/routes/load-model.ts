@@ -1,4 +1,3 @@
-import { parseModelNameBody } from '../../protocol/chat-schema.js'
 import { errorTable } from '../../protocol/errors.js'
 import { withRevision } from '../../protocol/model-names.js'
 import type { Call } from '../call.js'
@@ -82,5 +81,5 @@ class LoadWatch implements LiveCall {
 
 /** POST /load_model: loads a model and tells how far it is. `transformers chat` calls it before the first turn. */
 export async function loadModel(call: Call): Promise<void> {
-  new LoadWatch(call, await call.readJsonBody(parseModelNameBody)).start()
+  new LoadWatch(call, await call.readJsonBody((body) => call.context.parser.parse('modelName', body))).start()
 }

@@ -1,10 +1,9 @@
-import { parseModelNameBody } from '../../protocol/chat-schema.js'
 import { ApiError } from '../../protocol/errors.js'
 import type { Call } from '../call.js'
 
 /** POST /unload_model `{"model"}`: answered when the model is out of memory, after its open requests. */
 export async function unloadModel(call: Call): Promise<void> {
-  const model = await call.readJsonBody(parseModelNameBody)
+  const model = await call.readJsonBody((body) => call.context.parser.parse('modelName', body))
   if (!(await call.context.models.unload(model))) {
     throw new ApiError('model_not_found', `The model '${model.slice(0, 200)}' is not in memory.`, 'model')
   }
