@@ -4,6 +4,7 @@ import { type Constraint, parseConstraint } from '../engine/constraint.js'
 import { RequestError } from '../engine/types.js'
 import { ApiError } from './errors.js'
 import { issueError } from './issues.js'
+import { parseInnerJson } from './json.js'
 
 const schema = z.union([z.boolean(), z.record(z.string(), z.unknown())], { error: 'must be a JSON schema' })
 // TGI takes the schema's JSON text as well
@@ -32,11 +33,9 @@ const formatSchema = z.discriminatedUnion(
 const field = 'response_format'
 
 function readSchemaText(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    throw new ApiError('invalid_request', `\`${field}.value\` is not valid JSON.`, `${field}.value`)
-  }
+  const value = parseInnerJson(text)
+  if (value === undefined) throw new ApiError('invalid_request', `\`${field}.value\` is not valid JSON.`, `${field}.value`)
+  return value
 }
 
 const present = <T>(value: T | null | undefined): value is T => value !== null && value !== undefined

@@ -48,6 +48,8 @@ describe('response_format', () => {
     [{ type: 'json_schema' }, 'response_format.json_schema'],
     [{ type: 'json_schema', json_schema: { name: 'n', schema: 'x' } }, 'response_format.json_schema.schema'],
     [{ type: 'json', value: '{' }, 'response_format.value'],
+    [{ type: 'json', value: `${'{"not":'.repeat(70)}{}${'}'.repeat(70)}` }, 'response_format.value'],
+    [{ type: 'json', value: '{"__proto__": {"type": "string"}}' }, 'response_format.value'],
     [{ type: 'json', value: '5' }, 'response_format'],
     [{ type: 'regex', value: 5 }, 'response_format.value'],
     [{ type: 'json_object', format: 1 }, 'response_format.format'],

@@ -67,6 +67,8 @@ export function castTo(type: string, text: string): unknown {
   switch (type) {
     case 'integer':
     case 'number': {
+      // with all its digits, as in JSON
+      if (/^-?[1-9]\d*$/.test(word)) return parseExactly(word)
       const value = word === '' ? NaN : Number(word)
       return Number.isFinite(value) && (type === 'number' || Number.isInteger(value)) ? value : undefined
     }

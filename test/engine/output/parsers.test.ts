@@ -3,6 +3,7 @@ import type { AnswerFormat, ParserOptions } from '../../../src/engine/output/for
 import { gemma4Format } from '../../../src/engine/output/gemma4-format.js'
 import { harmonyFormat } from '../../../src/engine/output/harmony-format.js'
 import { taggedFormat, thinkFormat } from '../../../src/engine/output/tagged-format.js'
+import { tagCall } from '../../../src/engine/output/call-tags.js'
 import { toolSchemas } from '../../../src/engine/output/tools.js'
 
 const weather = {
@@ -325,4 +326,9 @@ test('random texts of markers: the cuts change nothing and every character of no
     const count = (s: string): number => [...s].filter((char) => char === 'x').length
     if (whole.calls.length === 0) expect(count(all), text).toBe(count(text))
   }
+})
+
+test('a whole number written as bare text keeps all its digits', () => {
+  const body = '<function=get_weather><parameter=days>12345678901234567890</parameter></function>'
+  expect(tagCall(body, toolSchemas([weather]))?.arguments).toBe('{"days":12345678901234567890}')
 })
