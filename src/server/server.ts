@@ -91,7 +91,10 @@ export async function startServer(serverOptions: ServerOptions): Promise<Running
       handler: (exchange) => dispatch(new Call(context, exchange)),
     },
     (sentence) => options.log('info', sentence),
-  )
+  ).catch(async (error: unknown) => {
+    await Promise.all([context.parser.close(), context.responses.close()])
+    throw error
+  })
   const ticker = setInterval(
     () => {
       const now = performance.now()

@@ -179,7 +179,7 @@ describe('GGUF files', () => {
 
     // the same tensor in both parts
     writeGguf(join(folder, 'parts-00002-of-00002.gguf'), split(1, 2), tensors.slice(half - 1))
-    await expect(Engine.load({ path: first, quantization: 'q8_0', logLevel: 'error' })).rejects.toThrow('there twice')
+    await expect(Engine.load({ path: first, quantization: 'q8_0', logLevel: 'error' })).rejects.toThrow('is in another part, too')
     rmSync(join(folder, 'parts-00002-of-00002.gguf'))
     await expect(Engine.load({ path: first, quantization: 'q8_0', logLevel: 'error' })).rejects.toThrow('parts-00002-of-00002.gguf')
   })
