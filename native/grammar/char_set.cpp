@@ -1,6 +1,7 @@
 #include "grammar/char_set.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace tfserve {
 
@@ -45,6 +46,8 @@ void add_sequences(char32_t first, char32_t last, std::vector<ByteSequence>& seq
 }  // namespace
 
 CharSet::CharSet(std::initializer_list<Range> ranges) : ranges_(ranges) { normalise(); }
+
+CharSet::CharSet(std::vector<Range> ranges) : ranges_(std::move(ranges)) { normalise(); }
 
 CharSet CharSet::all() { return {{0, kLastCharacter}}; }
 

@@ -19,6 +19,8 @@ class CharSet {
 
     CharSet() = default;
     CharSet(std::initializer_list<Range> ranges);
+    /// In any order; they may overlap.
+    explicit CharSet(std::vector<Range> ranges);
     /// Every character.
     static CharSet all();
     /// The ASCII characters of a string.

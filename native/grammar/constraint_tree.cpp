@@ -20,12 +20,19 @@ using Json = SchemaJson;
 
 constexpr std::size_t kMaxText = std::size_t{2} << 20;
 constexpr int kMaxJsonDepth = 300;
+/// Of one object: each is looked for among all others.
+constexpr std::size_t kMaxMembers = 4096;
 constexpr int kMaxTreeDepth = 32;
 constexpr std::uint32_t kMaxRepeat = 65536;
 
 Json parse(std::string_view text) {
     if (text.size() > kMaxText) throw GrammarError("the constraint is longer than 2 MiB");
-    const auto bounded = [](int depth, Json::parse_event_t, Json&) {
+    std::vector<std::size_t> members;  // of the objects that are open
+    const auto bounded = [&members](int depth, Json::parse_event_t event, Json&) {
+        if (event == Json::parse_event_t::object_start) members.push_back(0);
+        if (event == Json::parse_event_t::object_end) members.pop_back();
+        if (event == Json::parse_event_t::key && ++members.back() > kMaxMembers)
+            throw GrammarError("an object in the constraint has more than " + std::to_string(kMaxMembers) + " members");
         if (depth > kMaxJsonDepth)
             throw GrammarError("the constraint is nested more than " + std::to_string(kMaxJsonDepth) + " levels deep");
         return true;

@@ -34,7 +34,8 @@ class EbnfParser {
         }
         for (const auto& [name, rule] : rules_) {
             if (!rule.defined)
-                throw GrammarError("the grammar has no rule '" + name + "', which it refers to in line " + std::to_string(rule.line));
+                throw GrammarError("the grammar has no rule '" + name + "', which it refers to in line " +
+                                   std::to_string(line_at(rule.begin)));
         }
         const auto root = rules_.find("root");
         if (root == rules_.end()) throw GrammarError("the grammar has no rule 'root'");
@@ -45,12 +46,14 @@ class EbnfParser {
     struct Rule {
         RuleId id;
         bool defined = false;
-        long line = 0;
+        std::size_t begin = 0;  // where it is met first
     };
 
-    long line() const { return 1 + std::count(text_.begin(), text_.begin() + static_cast<std::ptrdiff_t>(position_), '\n'); }
+    long line_at(std::size_t position) const {
+        return 1 + std::count(text_.begin(), text_.begin() + static_cast<std::ptrdiff_t>(std::min(position, text_.size())), '\n');
+    }
     [[noreturn]] void fail(const std::string& what) const {
-        throw GrammarError("line " + std::to_string(line()) + " of the grammar: " + what);
+        throw GrammarError("line " + std::to_string(line_at(position_)) + " of the grammar: " + what);
     }
     bool at_end() const { return position_ >= text_.size(); }
     char peek() const { return at_end() ? '\0' : text_[position_]; }
@@ -86,7 +89,7 @@ class EbnfParser {
     }
     Rule& rule_of(const std::string& name) {
         const auto it = rules_.find(name);
-        return it != rules_.end() ? it->second : rules_.emplace(name, Rule{builder_.new_rule(), false, line()}).first->second;
+        return it != rules_.end() ? it->second : rules_.emplace(name, Rule{builder_.new_rule(), false, position_}).first->second;
     }
 
     ExprId alternatives(int depth) {
@@ -221,7 +224,7 @@ class EbnfParser {
     /// A class is a regular expression's.
     ExprId char_class() {
         const std::size_t begin = position_++;
-        while (!at_end() && peek() != ']') position_ += peek() == '\\' ? 2 : 1;
+        while (!at_end() && peek() != ']') position_ = std::min(position_ + (peek() == '\\' ? 2 : 1), text_.size());
         if (!take("]")) fail("a class has no end");
         const CharWriter chars = [this](const CharSet& set) { return builder_.chars(set); };
         try {

@@ -20,7 +20,9 @@ GrammarBuilder::GrammarBuilder(const TokenTable* tokens) {
     if (tokens == nullptr) return;
     for (TokenId id = 0; id < tokens->size(); ++id) {
         const std::string_view text = tokens->bytes(id);
-        if (tokens->is_special(id) && !text.empty()) specials_[text.front()].push_back({text, id});
+        if (!tokens->is_special(id) || text.empty()) continue;
+        specials_.emplace(text, id);
+        special_lengths_[text.front()].insert(text.size());
     }
 }
 
@@ -49,7 +51,7 @@ ExprId GrammarBuilder::bytes(std::string_view text) {
 }
 
 ExprId GrammarBuilder::literal(std::string_view text) {
-    const bool has_special = std::ranges::any_of(text, [this](char c) { return specials_.contains(c); });
+    const bool has_special = std::ranges::any_of(text, [this](char c) { return special_lengths_.contains(c); });
     if (!has_special) return bytes(text);
     texts_.emplace_back(text);
     const auto index = static_cast<std::uint32_t>(texts_.size() - 1);
@@ -209,12 +211,15 @@ class Lowering {
         for (std::size_t i = 0; i < text.size(); ++i) {
             const auto byte = static_cast<unsigned char>(text[i]);
             graph_.add_symbols(nodes[i], {byte, byte, nodes[i + 1]});
-            const auto specials = builder_.specials_.find(text[i]);
-            if (specials == builder_.specials_.end()) continue;
-            for (const auto& [special, token] : specials->second) {
-                if (!text.substr(i).starts_with(special)) continue;
-                const Symbol symbol = builder_.symbol_of(token);
-                graph_.add_symbols(nodes[i], {symbol, symbol, nodes[i + special.size()]});
+            const auto lengths = builder_.special_lengths_.find(text[i]);
+            if (lengths == builder_.special_lengths_.end()) continue;
+            for (const std::size_t length : lengths->second) {
+                if (length > text.size() - i) break;
+                const auto [first, last] = builder_.specials_.equal_range(text.substr(i, length));
+                for (auto it = first; it != last; ++it) {
+                    const Symbol symbol = builder_.symbol_of(it->second);
+                    graph_.add_symbols(nodes[i], {symbol, symbol, nodes[i + length]});
+                }
             }
         }
     }

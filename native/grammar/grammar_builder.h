@@ -5,8 +5,10 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "grammar/char_set.h"
@@ -59,18 +61,14 @@ class GrammarBuilder {
         std::vector<ExprId> parts;
         std::uint32_t size = 1;  ///< about how many nodes a copy of it has
     };
-    struct Special {
-        std::string_view text;
-        TokenId token;
-    };
-
     ExprId add(Expr expr);
 
     std::vector<Expr> exprs_;
     std::vector<CharSet> sets_;
     std::vector<std::string> texts_;
     std::vector<std::optional<ExprId>> rules_;
-    std::map<char, std::vector<Special>> specials_;  // by first byte
+    std::unordered_multimap<std::string_view, TokenId> specials_;  // by text
+    std::map<char, std::set<std::size_t>> special_lengths_;        // of those texts, by first byte
     std::vector<TokenId> named_;
 };
 

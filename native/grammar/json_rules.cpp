@@ -18,10 +18,10 @@ using Json = nlohmann::ordered_json;
 /// Stand in a string without an escape.
 CharSet plain_characters() { return CharSet{{0, 0x1F}, {'"', '"'}, {'\\', '\\'}}.complement(); }
 
-/// The names that are still possible after a beginning.
-struct NameTree {
+/// A beginning of names, and the beginnings that are a character longer, by their place in a list; they stand behind it.
+struct NamePart {
     bool ends = false;
-    std::map<char32_t, NameTree> next;
+    std::map<char32_t, std::size_t> next;
 };
 
 }  // namespace
@@ -144,29 +144,34 @@ ExprId JsonRules::literal(const Json& value) {
 }
 
 ExprId JsonRules::other_key(const std::vector<std::string>& names) {
-    NameTree tree;
+    std::vector<NamePart> parts(1);
     for (const std::string& name : names) {
-        NameTree* at = &tree;
-        for (std::size_t i = 0; i < name.size();) at = &at->next[next_character(name, i)];
-        at->ends = true;
+        std::size_t at = 0;
+        for (std::size_t i = 0; i < name.size();) {
+            const auto [it, added] = parts[at].next.try_emplace(next_character(name, i), parts.size());
+            at = it->second;
+            if (added) parts.emplace_back();
+        }
+        parts[at].ends = true;
     }
     const CharSet plain = plain_characters();
     const ExprId quote = builder_.bytes("\"");
     const ExprId anything = builder_.shared(builder_.sequence({builder_.repeat(builder_.chars(plain), 0), quote}));
-    const auto differ = [&](const auto& self, const NameTree& at) -> ExprId {
+    // from the end, without recursion: a name may be as long as the schema
+    std::vector<ExprId> differs(parts.size());
+    for (std::size_t at = parts.size(); at-- > 0;) {
         std::vector<ExprId> options;
-        CharSet rest = plain;
         CharSet taken;
-        for (const auto& [c, below] : at.next) {
+        for (const auto& [c, below] : parts[at].next) {
             taken.add(c, c);
             // what must be escaped cannot go on here: such names are told apart by their beginning
-            if (plain.contains(c)) options.push_back(builder_.sequence({builder_.chars({{c, c}}), self(self, below)}));
+            if (plain.contains(c)) options.push_back(builder_.sequence({builder_.chars({{c, c}}), differs[below]}));
         }
-        options.push_back(builder_.sequence({builder_.chars(rest.without(taken)), anything}));
-        if (!at.ends) options.push_back(quote);
-        return builder_.shared(builder_.any_of(std::move(options)));
-    };
-    return builder_.sequence({quote, differ(differ, tree)});
+        options.push_back(builder_.sequence({builder_.chars(plain.without(taken)), anything}));
+        if (!parts[at].ends) options.push_back(quote);
+        differs[at] = builder_.shared(builder_.any_of(std::move(options)));
+    }
+    return builder_.sequence({quote, differs.front()});
 }
 
 }  // namespace tfserve

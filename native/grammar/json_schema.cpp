@@ -4,6 +4,7 @@
 #include <cmath>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -21,6 +22,9 @@ namespace {
 constexpr int kMaxDepth = 128;
 /// Schemas looked at while one is compiled; the same subschema counts once, but for its parts in allOf, anyOf and oneOf.
 constexpr std::size_t kMaxVisits = 50000;
+/// Work on one schema, in units of some ten nanoseconds. Small schemas with many references to large parts would take minutes.
+constexpr std::size_t kMaxWork = std::size_t{1} << 26;
+constexpr std::size_t kWorkOfCopy = 32, kWorkOfKeyByte = 4;
 /// Alternatives of one schema, when those of anyOf, oneOf and allOf are multiplied out.
 constexpr std::size_t kMaxAlternatives = 512;
 
@@ -55,12 +59,18 @@ class SchemaCompiler {
         if (++visits_ > kMaxVisits) throw GrammarError("the schema is too large");
     }
 
+    void spend(std::size_t work) {
+        work_ += work;
+        if (work_ > kMaxWork) throw GrammarError("the schema is too large, with all that it refers to");
+    }
+
     /// Equal schemas are one rule, which ends the recursion of $ref as well.
     ExprId compile(const SchemaJson& schema, const std::string& place, int depth) {
         if (schema == true) return json_.value();
         if (schema == false) return builder_.never();
         visit(place, depth);
         std::string key = schema.dump();
+        spend(key.size() * kWorkOfKeyByte);
         const auto known = rules_.find(key);
         if (known != rules_.end()) return builder_.call(known->second);
         const RuleId rule = builder_.new_rule();
@@ -114,11 +124,13 @@ class SchemaCompiler {
         visit(place, depth);
         if (schema.is_boolean()) return {schema};
         check_keywords(schema, place);
+        spend(kWorkOfCopy * weight_of(schema));
         Alternatives result{plain_part(schema)};
         const auto narrow = [&](const Alternatives& by) {
             Alternatives product;
             for (const SchemaJson& a : result) {
                 for (const SchemaJson& b : by) {
+                    spend(comparisons_of(a, b) + kWorkOfCopy * (weight_of(a) + weight_of(b)));
                     SchemaJson merged = merge_schemas(a, b, place);
                     if (merged != false) product.push_back(std::move(merged));
                     if (product.size() > kMaxAlternatives)
@@ -157,7 +169,10 @@ class SchemaCompiler {
         Alternatives all;
         for (std::size_t i = 0; i < options.size(); ++i) {
             for (const SchemaJson& mine : options[i]) {
-                const bool apart = std::ranges::all_of(all, [&](const SchemaJson& other) { return are_disjoint(mine, other); });
+                const bool apart = std::ranges::all_of(all, [&](const SchemaJson& other) {
+                    spend(comparisons_of(mine, other) + weight_of(mine) + weight_of(other));
+                    return are_disjoint(mine, other);
+                });
                 if (!apart) {
                     throw GrammarError("the options of '" + place +
                                        "' are not told apart by type or by a required property of its own values: use anyOf");
@@ -358,19 +373,21 @@ class SchemaCompiler {
         };
         const SchemaJson none = SchemaJson::array();
         const SchemaJson& names = schema.contains("required") ? schema["required"] : none;
+        std::set<std::string> needed;
         SchemaJson declared = schema.contains("properties") ? schema["properties"] : SchemaJson::object();
         // where properties are listed and nothing is said of others, there are no others
         const bool open = !schema.contains("properties");
         const SchemaJson others = schema.contains("additionalProperties") ? schema["additionalProperties"] : SchemaJson(open);
         for (const SchemaJson& name : names) {
             const auto key = name.get<std::string>();
+            needed.insert(key);
             if (!declared.contains(key)) declared[key] = schema.contains("additionalProperties") ? others : SchemaJson(true);
         }
         std::vector<Property> properties;
         std::vector<std::string> keys;
         std::size_t num_required = 0;
         for (const auto& [key, value] : declared.items()) {
-            const bool required = std::ranges::find(names, SchemaJson(key)) != names.end();
+            const bool required = needed.contains(key);
             const ExprId member =
                 json_.member(builder_.bytes(SchemaJson(key).dump()), compile(value, at(place + "/properties", key), depth + 1));
             properties.push_back({builder_.shared(member), required});
@@ -411,6 +428,7 @@ class SchemaCompiler {
     const SchemaJson& root_;
     std::map<std::string, RuleId> rules_;
     std::size_t visits_ = 0;
+    std::size_t work_ = 0;
 };
 
 }  // namespace

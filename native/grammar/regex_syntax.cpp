@@ -230,7 +230,7 @@ class RegexParser {
 
     CharSet char_class() {
         const bool negated = take("^");
-        CharSet set;
+        std::vector<CharSet::Range> ranges;
         while (!take("]")) {
             if (at_end()) fail("a class without an end");
             bool single = false;
@@ -240,11 +240,12 @@ class RegexParser {
                 const CharSet last = class_member(single);
                 if (!single) fail("a range that ends with a set");
                 if (last.ranges().front().first < first.ranges().front().first) fail("a range whose ends are exchanged");
-                set.add(first.ranges().front().first, last.ranges().front().first);
+                ranges.push_back({first.ranges().front().first, last.ranges().front().first});
             } else {
-                set.add(first);
+                ranges.insert(ranges.end(), first.ranges().begin(), first.ranges().end());
             }
         }
+        const CharSet set(std::move(ranges));
         return negated ? set.complement() : set;
     }
 

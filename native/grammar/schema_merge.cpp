@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <set>
 #include <vector>
 
 #include "grammar/grammar_error.h"
@@ -29,6 +30,26 @@ bool has_name(const SchemaJson& names, const std::string& name) {
 const SchemaJson kAnything = true;
 const SchemaJson kNone = SchemaJson::array();
 const SchemaJson kNoMembers = SchemaJson::object();
+
+/// Some values, to be found quickly among many.
+class ValueSet {
+   public:
+    explicit ValueSet(const SchemaJson& list) {
+        for (const SchemaJson& value : list) values_.insert(&value);
+    }
+    bool contains(const SchemaJson& value) const { return values_.contains(&value); }
+
+   private:
+    struct Less {
+        bool operator()(const SchemaJson* a, const SchemaJson* b) const { return *a < *b; }
+    };
+    std::set<const SchemaJson*, Less> values_;
+};
+
+bool share_values(const SchemaJson& a, const SchemaJson& b) {
+    const ValueSet others(b);
+    return std::ranges::any_of(a, [&](const SchemaJson& value) { return others.contains(value); });
+}
 
 /// What a schema asks of a property.
 const SchemaJson& asked_of(const SchemaJson& schema, const std::string& name) {
@@ -103,6 +124,21 @@ bool merge_types(const SchemaJson& a, const SchemaJson& b, SchemaJson& result) {
 
 }  // namespace
 
+std::size_t weight_of(const SchemaJson& value) {
+    std::size_t weight = 1;
+    if (value.is_string()) return weight + value.get_ref<const std::string&>().size() / 16;
+    if (!value.is_structured()) return weight;
+    for (const auto& [name, member] : value.items()) weight += weight_of(member) + name.size() / 16;
+    return weight;
+}
+
+std::size_t comparisons_of(const SchemaJson& a, const SchemaJson& b) {
+    const auto required = [](const SchemaJson& s) { return s.is_object() ? member_or(s, "required", kNone).size() : 0; };
+    const auto declared = [](const SchemaJson& s) { return s.is_object() ? member_or(s, "properties", kNoMembers).size() : 0; };
+    const std::size_t required_names = required(a) + required(b);
+    return 16 + required_names * (required_names + declared(a) + declared(b)) / 4;
+}
+
 std::string type_of(const SchemaJson& value) {
     if (value.is_null()) return "null";
     if (value.is_boolean()) return "boolean";
@@ -146,8 +182,9 @@ SchemaJson merge_schemas(const SchemaJson& a, const SchemaJson& b, const std::st
     }
     if (a.contains("enum") && b.contains("enum")) {
         SchemaJson values = SchemaJson::array();
+        const ValueSet others(b["enum"]);
         for (const SchemaJson& value : a["enum"]) {
-            if (std::ranges::find(b["enum"], value) != b["enum"].end()) values.push_back(value);
+            if (others.contains(value)) values.push_back(value);
         }
         result["enum"] = std::move(values);
     } else if (a.contains("enum") || b.contains("enum")) {
@@ -169,10 +206,7 @@ bool are_disjoint(const SchemaJson& a, const SchemaJson& b) {
     const bool share_other =
         std::ranges::any_of(kTypes, [&](const std::string& type) { return type != "object" && takes(a, type) && takes(b, type); });
     const bool both_listed = a.contains("enum") && b.contains("enum");
-    if (both_listed) {
-        return std::ranges::none_of(a["enum"],
-                                    [&](const SchemaJson& value) { return std::ranges::find(b["enum"], value) != b["enum"].end(); });
-    }
+    if (both_listed) return !share_values(a["enum"], b["enum"]);
     if (share_other) return false;
     if (!takes(a, "object") || !takes(b, "object")) return true;
     const auto is_required = [](const SchemaJson& schema, const std::string& name) {
