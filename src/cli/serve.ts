@@ -27,7 +27,7 @@ async function findModel(typed: string | undefined, env: Environment, log: Log):
       if (!(error instanceof ModelNotCachedError) || hubSettings(env).offline) throw error
       const { fetchModels } = await import('./download.js')
       const wanted = [{ typed: typed ?? error.spec.id, spec: error.spec }]
-      const exitCode = await fetchModels(wanted, { preferCache: true, env }, () => undefined)
+      const exitCode = await fetchModels(wanted, { preferCache: true, env, forServing: true }, () => undefined)
       return exitCode === 0 ? await resolveModel(typed, { env }) : exitCode
     }
   } catch (error) {

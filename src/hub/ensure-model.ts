@@ -12,6 +12,7 @@ import { type DownloadProgress, ProgressSum } from './progress.js'
 import { type ListedFile, type RemoteFile, Repository } from './repository.js'
 import { snapshotFiles } from './scan-cache.js'
 import { includeFiles, type Selection, selectFiles } from './select-files.js'
+import { configObstacle } from './servable.js'
 import { type HubSettings, hubSettings } from './settings.js'
 
 export interface EnsureOptions {
@@ -22,6 +23,8 @@ export interface EnsureOptions {
   signal?: AbortSignal
   /** Goes before HF_TOKEN and the token file. */
   token?: string | undefined
+  /** Whether a checkpoint that this server cannot run is refused before its weights are fetched. */
+  forServing?: boolean
   /** Receives all files anew. */
   force?: boolean
   /** Patterns of file names to have in place of those that serving needs. */
@@ -146,6 +149,7 @@ class ModelDownload {
           await this.#noteMissing(error, commit)
           throw error
         })
+    if (options.forServing) await this.#requireServable(repository, commit, chosen, listed.get('config.json'))
     await this.#download(
       repository,
       commit,
@@ -156,6 +160,12 @@ class ModelDownload {
       if (this.#downloaded > 0) throw error // a cache that may only be read is no obstacle otherwise
     })
     return ensured(spec, commit, this.#writer.snapshot(commit), chosen, this.#downloaded === 0)
+  }
+
+  async #requireServable(repository: Repository, commit: string, { kind }: Selection, config: ListedFile | undefined): Promise<void> {
+    if (kind === 'gguf' || !config) return
+    const obstacle = configObstacle(await this.#readText(repository, commit, config))
+    if (obstacle !== undefined) throw new HubError('unsupported', `'${this.spec.id}' cannot be served: ${obstacle}.`)
   }
 
   async #noteMissing(error: unknown, commit: string): Promise<void> {

@@ -6,6 +6,7 @@ export type HubErrorCode =
   | 'revision_not_found'
   | 'file_not_found'
   | 'no_model'
+  | 'unsupported'
   | 'ambiguous_file'
   | 'gated'
   | 'wrong_token'

@@ -54,6 +54,8 @@ const configShape = z.looseObject({
   quantization_config: z.looseObject({ quant_method: z.string().optional() }).nullish(),
 })
 
+type Config = z.infer<typeof configShape>
+
 const unusable = ({ size, outside }: SnapshotFile): boolean => size === undefined || outside
 
 /** Why a checkpoint directory cannot be served; undefined: it can. @param known architectures that can be loaded */
@@ -68,12 +70,8 @@ export async function checkpointObstacle(
   const paths = files.filter((file) => !unusable(file)).map((file) => file.path)
   const config = await readConfig(join(snapshot, 'config.json'))
   if (typeof config === 'string') return config
-  const quantised = config.quantization_config?.quant_method
-  if (quantised !== undefined && !readableQuantisations.includes(quantised))
-    return `quantised by ${quantised.slice(0, 64)}, which cannot be loaded`
-  const architecture = config.architectures?.[0]
-  if (architecture === undefined) return 'config.json names no architecture'
-  if (!known.includes(architecture)) return `the architecture ${architecture.slice(0, 64)} is not supported; a GGUF file of it may be`
+  const obstacle = shapeObstacle(config, known)
+  if (obstacle !== undefined) return obstacle
   try {
     await selectFiles({ id, revision: 'main' }, paths, (path) => readFile(join(snapshot, path), 'utf8'))
   } catch (error) {
@@ -84,15 +82,40 @@ export async function checkpointObstacle(
   return hasTokenizer ? undefined : 'its tokenizer is missing'
 }
 
-async function readConfig(path: string): Promise<z.infer<typeof configShape> | string> {
-  const found = await stat(path).catch(() => undefined)
-  if (!found) return 'config.json is missing'
-  if (found.size > maxConfigBytes) return 'config.json is too large'
+function shapeObstacle({ quantization_config, architectures }: Config, known: readonly string[]): string | undefined {
+  const quantised = quantization_config?.quant_method
+  if (quantised !== undefined && !readableQuantisations.includes(quantised)) {
+    return `quantised by ${quantised.slice(0, 64)}, which cannot be loaded`
+  }
+  const architecture = architectures?.[0]
+  if (architecture === undefined) return 'config.json names no architecture'
+  return known.includes(architecture)
+    ? undefined
+    : `the architecture ${architecture.slice(0, 64)} is not supported; a GGUF file of it may be`
+}
+
+/** Why a checkpoint with this config.json cannot be served, whatever its other files are; undefined: nothing in it says so. */
+export function configObstacle(text: string): string | undefined {
+  const config = parseConfig(text)
+  if (typeof config === 'string') return config
+  const obstacle = shapeObstacle(config, servableArchitectures)
+  return obstacle?.startsWith('the architecture') ? `${obstacle} (supported are ${servableArchitectures.join(', ')})` : obstacle
+}
+
+function parseConfig(text: string): Config | string {
   try {
-    return configShape.parse(JSON.parse(await readFile(path, 'utf8')))
+    return configShape.parse(JSON.parse(text))
   } catch {
     return 'config.json is malformed'
   }
+}
+
+async function readConfig(path: string): Promise<Config | string> {
+  const found = await stat(path).catch(() => undefined)
+  if (!found) return 'config.json is missing'
+  if (found.size > maxConfigBytes) return 'config.json is too large'
+  const text = await readFile(path, 'utf8').catch(() => undefined)
+  return text === undefined ? 'config.json cannot be read' : parseConfig(text)
 }
 
 /** Why a GGUF file of a snapshot cannot be served; undefined: it can. */

@@ -43,6 +43,7 @@ export interface FetchEvents {
 }
 
 const codes: Partial<Record<HubErrorCode, ErrorCode>> = {
+  unsupported: 'model_unsupported',
   unreachable: 'hub_unavailable',
   server_error: 'hub_unavailable',
   rate_limited: 'hub_unavailable',
@@ -144,7 +145,7 @@ export class ModelSource {
         onDownload(progress)
       }
       const begun = performance.now()
-      const model = await ensureModel(spec, { cacheDir, token, env, onProgress, onNotice, signal })
+      const model = await ensureModel(spec, { cacheDir, token, env, onProgress, onNotice, signal, forServing: true })
       if (announced) log('info', `${name} is in the cache after ${((performance.now() - begun) / 1000).toFixed(1)} s.`)
       return await this.#found(model)
     } catch (error) {

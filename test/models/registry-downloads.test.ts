@@ -154,6 +154,19 @@ describe('a model that is not in the cache', () => {
     expect(small.fleet.all).toHaveLength(0)
   })
 
+  it('of a kind that cannot be run is refused by its configuration, without its weights', async () => {
+    hub.add('org/name', { ...checkpoint, 'config.json': '{"architectures":["NovelForCausalLM"]}' })
+    const { registry, fleet } = make()
+    await expect(registry.lease('org/name')).rejects.toMatchObject({
+      code: 'model_unsupported',
+      message: expect.stringMatching(
+        /'org\/name' cannot be served: the architecture NovelForCausalLM .* GGUF .*LlamaForCausalLM/,
+      ) as string,
+    })
+    expect(hub.bodies('model.safetensors')).toEqual([])
+    expect(fleet.all).toHaveLength(0)
+  })
+
   it('a shutdown ends the download; the next one goes on where it stopped', async () => {
     hub.add('org/name', checkpoint)
     hub.deliver = (path, attempt) => (path.endsWith('.safetensors') && attempt === 1 ? { delayMs: 20, chunkBytes: 40_000 } : {})
