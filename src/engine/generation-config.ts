@@ -61,7 +61,7 @@ interface Bound {
 const bounds: Readonly<Record<string, Bound>> = {
   temperature: { min: 0 },
   top_k: { min: -1, integer: true },
-  top_p: { above: 0, max: 1 },
+  top_p: { min: 0, max: 1 },
   min_p: { min: 0, max: 1 },
   typical_p: { above: 0, max: 1 },
   repetition_penalty: { above: 0 },
@@ -122,7 +122,7 @@ const seedMask = (1n << 64n) - 1n
 
 /**
  * Resolves one request. Precedence: the request's own fields, then its generation_config, else the checkpoint's, then
- * transformers' defaults. A temperature in the request decides over sampling: above 0 turns it on, 0 is greedy.
+ * transformers' defaults. A temperature in the request decides over sampling: above 0 turns it on, 0 is greedy, and so is a top_p of 0.
  * Throws a RequestError that names the field at fault.
  */
 export function resolveSampling(
@@ -144,8 +144,9 @@ export function resolveSampling(
   const bool = (name: string): boolean | undefined => checkedBoolean(value(name), paramName(name))
 
   const temperature = num('temperature') ?? 1
+  const topP = num('top_p') ?? 1
   const asked = typeof own['temperature'] === 'number' ? temperature > 0 : undefined
-  const doSample = (checkedBoolean(own['do_sample'], 'do_sample') ?? asked ?? bool('do_sample') ?? false) && temperature > 0
+  const doSample = (checkedBoolean(own['do_sample'], 'do_sample') ?? asked ?? bool('do_sample') ?? false) && temperature > 0 && topP > 0
 
   const room = context.maxModelLen - context.promptTokens
   const configuredMax = checkedNumber('max_new_tokens', base['max_new_tokens'], paramName('max_new_tokens'))
@@ -185,7 +186,7 @@ export function resolveSampling(
     temperature: temperature > 0 ? temperature : 1,
     // 0, and the -1 of other servers, switch it off
     topK: Math.min(Math.max(num('top_k') ?? defaultTopK, 0), context.vocabSize),
-    topP: num('top_p') ?? 1,
+    topP: topP > 0 ? topP : 1,
     minP: num('min_p') ?? 0,
     typicalP: num('typical_p') ?? 1,
     repetitionPenalty: num('repetition_penalty') ?? 1,

@@ -16,7 +16,7 @@ import { answerFormat } from './output/registry.js'
 import { toolSchemas } from './output/tools.js'
 import { echoOf } from './prompt-echo.js'
 import { parseQuantization, type Quantization, quantizationChoices } from './quantization.js'
-import { templateMessages } from './template-messages.js'
+import { templateMessages, templateTools } from './template-messages.js'
 import { openTokenizer, type Tokenizer } from './tokenizer.js'
 import { type TokenizerSource, tokenizerSource } from './tokenizer-source.js'
 import {
@@ -299,7 +299,7 @@ export class LoadedModel implements TextModel, AsyncDisposable {
         const tools = toolChoice === 'none' ? undefined : input.tools
         const source = this.#text.templates.source(tools !== undefined) ?? ''
         const text = await this.renderChat(templateMessages(input.messages, source), {
-          tools,
+          tools: tools && templateTools(tools),
           kwargs: input.templateKwargs,
           addGenerationPrompt: input.addGenerationPrompt,
         })

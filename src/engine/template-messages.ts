@@ -1,4 +1,5 @@
-// Messages of the API as a checkpoint's own template expects them.
+// Messages and tools of the API as a checkpoint's own template expects them.
+import { isJsonObject } from './output/call-json.js'
 import type { ChatMessage } from './types.js'
 
 const isText = (value: unknown): value is string => typeof value === 'string' && value !== ''
@@ -26,5 +27,14 @@ export function templateMessages(messages: readonly ChatMessage[], source: strin
   return messages.map((message) => {
     const read = withReasoning(message, source)
     return read.role === 'developer' && !knowsDeveloper ? { ...read, role: 'system' } : read
+  })
+}
+
+/** Tools without `strict`: it tells the server how to constrain a call, and models were trained on descriptions that lack it. */
+export function templateTools(tools: readonly unknown[]): unknown[] {
+  return tools.map((tool) => {
+    if (!isJsonObject(tool) || !isJsonObject(tool['function'])) return tool
+    const { strict: _strict, ...described } = tool['function']
+    return { ...tool, function: described }
   })
 }

@@ -44,7 +44,7 @@ export const generationFields = {
     .min(-1)
     .max(2 ** 31 - 1)
     .nullish(),
-  top_p: z.number().gt(0).max(1).nullish(),
+  top_p: z.number().min(0).max(1).nullish(),
   min_p: z.number().min(0).max(1).nullish(),
   typical_p: z.number().gt(0).max(1).nullish(),
   repetition_penalty: z.number().gt(0).max(100).nullish(),

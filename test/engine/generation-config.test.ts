@@ -24,6 +24,8 @@ describe('sampling or greedy', () => {
     ['temperature 0 is greedy though the checkpoint samples', { temperature: 0 }, sampled, false],
     ['do_sample false wins over a temperature', { temperature: 0.7, do_sample: false }, sampled, false],
     ['do_sample true at temperature 0 has nothing to draw from', { temperature: 0, do_sample: true }, {}, false],
+    ['top_p 0 is greedy though the checkpoint samples', { top_p: 0 }, sampled, false],
+    ['top_p 0 at a temperature has nothing to draw from', { top_p: 0, temperature: 0.7 }, {}, false],
     ['top_p alone leaves a greedy checkpoint greedy', { top_p: 0.5 }, {}, false],
   ])('%s', (_name, params, defaults, expected) => {
     expect(resolveSampling(params, undefined, { ...context, defaults }).doSample).toBe(expected)
@@ -64,7 +66,7 @@ describe('lengths', () => {
 describe('refusals name the field', () => {
   it.each([
     [{ temperature: -1 }, 'temperature'],
-    [{ top_p: 0 }, 'top_p'],
+    [{ top_p: -0.1 }, 'top_p'],
     [{ top_p: 1.1 }, 'top_p'],
     [{ top_k: 1.5 }, 'top_k'],
     [{ min_p: 2 }, 'min_p'],

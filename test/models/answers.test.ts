@@ -81,6 +81,15 @@ describe.each(Object.entries(taught))('%s', (name, answers) => {
     }
   })
 
+  test('with tools that are strict, which the prompt does not say', async () => {
+    using checkpoint = onThatDay(name)
+    await using engine = await Engine.load({ path: checkpoint.path, dtype: 'float32', threads: 1, logLevel: 'error' })
+    const golden = goldens.find((candidate) => candidate.tools)!
+    const described = golden.tools as { function: object }[]
+    const tools = described.map((tool) => ({ ...tool, function: { ...tool.function, strict: true } }))
+    expect(await meaningOf(engine, golden, { tools })).toMatchObject(weather)
+  })
+
   test('with calls unwanted, and with one call wanted', async () => {
     using checkpoint = onThatDay(name)
     await using engine = await Engine.load({ path: checkpoint.path, dtype: 'float32', threads: 1, logLevel: 'error' })

@@ -55,7 +55,7 @@ const cases: [string, string | object, number, string?][] = [
   field('temperature', -1),
   field('temperature', '0.5'),
   field('top_p', 2),
-  field('top_p', 0),
+  field('top_p', -0.1),
   field('max_tokens', -1),
   field('max_tokens', 0),
   field('max_tokens', 1.5),
