@@ -56,6 +56,8 @@ const configShape = z.looseObject({
 
 type Config = z.infer<typeof configShape>
 
+const weightsForm = /\.(safetensors|safetensors\.index\.json|bin|h5|msgpack|onnx)$/
+
 const unusable = ({ size, outside }: SnapshotFile): boolean => size === undefined || outside
 
 /** Why a checkpoint directory cannot be served; undefined: it can. @param known architectures that can be loaded */
@@ -72,6 +74,8 @@ export async function checkpointObstacle(
   if (typeof config === 'string') return config
   const obstacle = shapeObstacle(config, known)
   if (obstacle !== undefined) return obstacle
+  // what the repository holds beyond them is not known here: a download may have been interrupted
+  if (!paths.some((path) => weightsForm.test(path))) return 'there are no weights in the cache: tfserve download gets what is missing'
   try {
     await selectFiles({ id, revision: 'main' }, paths, (path) => readFile(join(snapshot, path), 'utf8'))
   } catch (error) {

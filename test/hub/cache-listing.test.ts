@@ -49,6 +49,7 @@ beforeAll(async () => {
   checkpoint('org/quantised', one, { 'config.json': llama.replace('}', ',"quantization_config":{"quant_method":"gptq"}}') })
   checkpoint('org/tokenless', one, { 'tokenizer.json': '' })
   checkpoint('org/weightless', one, { 'model.safetensors': '' })
+  checkpoint('org/pickled', one, { 'model.safetensors': '', 'pytorch_model.bin': 'x' })
   checkpoint('org/broken', one, { 'config.json': '[' })
   checkpoint('org/shards', one, {
     'model.safetensors': '',
@@ -99,7 +100,8 @@ describe('what the cache holds', () => {
     expect(obstacle('org/other')).toMatch(/WhisperForConditionalGeneration is not supported/)
     expect(obstacle('org/quantised')).toMatch(/gptq/)
     expect(obstacle('org/tokenless')).toMatch(/tokenizer/)
-    expect(obstacle('org/weightless')).toMatch(/no weights/)
+    expect(obstacle('org/weightless')).toMatch(/no weights in the cache: tfserve download/)
+    expect(obstacle('org/pickled')).toMatch(/only there as \.bin files/)
     expect(obstacle('org/broken')).toMatch(/malformed/)
     expect(obstacle('org/shards')).toMatch(/b\.safetensors/)
     expect(obstacle('org/evil')).toMatch(/leads out/)
