@@ -242,6 +242,17 @@ CompiledConstraint::~CompiledConstraint() = default;
 
 std::unique_ptr<TokenConstraint> CompiledConstraint::start() const { return std::make_unique<ConstraintMatcher>(shared_); }
 
+std::size_t CompiledConstraint::memory() const {
+    const Grammar& g = *shared_->grammar;
+    const std::size_t grammar = g.nodes.size() * sizeof(Grammar::Node) + g.symbol_edges.size() * sizeof(Grammar::SymbolEdge) +
+                                g.moves.size() * sizeof(NodeId) + g.calls.size() * sizeof(Grammar::CallEdge);
+    const std::lock_guard lock(shared_->mutex);
+    const Workings& work = *shared_->workings;
+    const std::size_t mask = mask_words(shared_->vocabulary->trie.vocab_size()) * sizeof(std::uint64_t);
+    return grammar + work.automaton.memory() + (work.masks.size() + work.first_masks.size()) * mask +
+           work.steps.size() * sizeof(work.steps.front());
+}
+
 bool CompiledConstraint::has_first_token() const {
     ConstraintMatcher matcher(shared_);
     std::vector<std::uint64_t> words(mask_words(shared_->vocabulary->trie.vocab_size()));

@@ -33,6 +33,8 @@ class CompiledConstraint final : public ConstraintSource {
     std::unique_ptr<TokenConstraint> start() const override;
     /// Whether the vocabulary can write a beginning of what is asked for.
     bool has_first_token() const;
+    /// Bytes, about, with all that is remembered of it so far.
+    std::size_t memory() const;
 
    private:
     friend class ConstraintMatcher;

@@ -17,19 +17,23 @@ namespace tfserve {
 /// Thread safe. Equal constraints are compiled once while they are remembered; sequences keep theirs for as long as they need it.
 class ConstraintCompiler {
    public:
-    ConstraintCompiler(std::shared_ptr<const TokenTable> tokens, std::int32_t vocab_size);
+    /// `max_memory`: bytes that what is remembered may take; the last one is kept whatever it takes.
+    ConstraintCompiler(std::shared_ptr<const TokenTable> tokens, std::int32_t vocab_size, std::size_t max_memory = std::size_t{128} << 20);
 
     /// `json`: a tree as src/engine/constraint.ts describes it. May take some tens of milliseconds. Throws GrammarError.
     std::shared_ptr<const ConstraintSource> compile(const std::string& json);
 
    private:
-    using Entry = std::pair<std::string, std::shared_ptr<const ConstraintSource>>;
+    using Entry = std::pair<std::string, std::shared_ptr<const CompiledConstraint>>;
 
     std::shared_ptr<const GrammarVocabulary> vocabulary();
     std::shared_ptr<const ConstraintSource> find(const std::string& json);
+    /// Forgets the oldest ones until the rest is within the bounds.
+    void trim();
 
     const std::shared_ptr<const TokenTable> tokens_;
     const std::int32_t vocab_size_;
+    const std::size_t max_memory_;
     std::once_flag made_;
     std::shared_ptr<const GrammarVocabulary> vocabulary_;  // made when it is first needed
 

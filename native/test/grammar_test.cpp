@@ -280,6 +280,20 @@ TEST(equal_constraints_are_compiled_once_while_they_are_remembered) {
     CHECK(matcher->accept(tokens.id("n")));
 }
 
+TEST(remembered_constraints_are_forgotten_when_they_take_too_much_memory) {
+    const GrammarTokens tokens;
+    const auto vocab = static_cast<std::int32_t>(tokens.pieces.size());
+    ConstraintCompiler compiler(tokens.table(), vocab, std::size_t{3} << 20);
+    const auto large = [](int i) { return regex(("n" + std::to_string(i) + "[a-z]{0,20000}").c_str()).dump(); };
+    const auto first = compiler.compile(large(0));
+    CHECK(compiler.compile(large(0)) == first);
+    for (int i = 1; i < 8; ++i) compiler.compile(large(i));
+    CHECK(compiler.compile(large(7)) == compiler.compile(large(7)));
+    CHECK(compiler.compile(large(0)) != first);
+    ConstraintCompiler small(tokens.table(), vocab, 1);
+    CHECK(small.compile(large(0)) == small.compile(large(0)));
+}
+
 TEST(a_vocabulary_that_cannot_write_the_beginning_is_found_out) {
     const auto table = TokenTable::from_pieces({"a", "b"}, {false, false}, false);
     ConstraintCompiler compiler(table, 2);
