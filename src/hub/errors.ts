@@ -76,7 +76,7 @@ export function errorOfResponse(
   const code = response.headers.get('x-error-code') ?? ''
   const said = (response.headers.get('x-error-message') ?? '').slice(0, 300)
   const name = file === undefined ? `'${id}'` : `'${file}' of '${id}'`
-  const giveToken = 'Set HF_TOKEN, pass --token or log in with the hf command.'
+  const giveToken = 'Set HF_TOKEN or log in with the hf command.'
   if (code === 'GatedRepo') {
     const accept = `Accept its terms on ${endpoint}/${id}`
     const how =
