@@ -225,6 +225,7 @@ ModelHostOptions to_host_options(const Napi::Object& from) {
     options.max_num_seqs = int32(from, "maxNumSeqs");
     options.max_model_len = int32(from, "maxModelLen");
     options.max_waiting = int32(from, "maxWaiting");
+    options.max_waiting_tokens = static_cast<std::int64_t>(number(from, "maxWaitingTokens", 0, kLargestSize));
     options.block_size = int32(from, "blockSize", 1);
     options.threads = int32(from, "threads");
     options.prefix_caching = boolean(from, "prefixCaching");

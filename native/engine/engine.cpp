@@ -29,7 +29,10 @@ struct Command {
 /// The thread and what it shares with its callers. `core_` belongs to the thread alone, but for what says otherwise.
 struct Engine::Impl {
     Impl(std::unique_ptr<ModelRunner> runner, std::shared_ptr<const TokenTable> tokens, const EngineConfig& config, Wake wake)
-        : core_(std::move(runner), std::move(tokens), config), max_waiting_(config.max_waiting), wake_(std::move(wake)) {
+        : core_(std::move(runner), std::move(tokens), config),
+          max_waiting_(config.max_waiting),
+          max_waiting_tokens_(config.max_waiting_tokens),
+          wake_(std::move(wake)) {
         publish();
         thread_ = std::thread([this] { run(); });
     }
@@ -46,6 +49,7 @@ struct Engine::Impl {
     SubmitResult submit(EngineRequest request) {
         if (SubmitResult refused = core_.validate(request); refused.error != SubmitError::none) return refused;
         const SequenceId id = request.id;
+        const auto prompt_tokens = std::ssize(request.prompt);
         auto owned = std::make_unique<EngineRequest>(std::move(request));
         {
             const std::lock_guard lock(mutex_);
@@ -55,6 +59,9 @@ struct Engine::Impl {
             if (num_unadmitted_ >= std::int64_t{max_waiting_} + num_free_slots_) {
                 return {SubmitError::queue_full, "too many requests are waiting (" + std::to_string(num_unadmitted_) + ")"};
             }
+            if (num_unadmitted_ >= num_free_slots_ && num_unadmitted_tokens_ + prompt_tokens > max_waiting_tokens_) {
+                return {SubmitError::queue_full, "too many prompt tokens are waiting (" + std::to_string(num_unadmitted_tokens_) + ")"};
+            }
             commands_.push_back({id, std::move(owned)});
             try {
                 live_.insert(id);
@@ -63,6 +70,7 @@ struct Engine::Impl {
                 throw;
             }
             ++num_unadmitted_;
+            num_unadmitted_tokens_ += prompt_tokens;
         }
         changed_.notify_one();
         return {};
@@ -158,7 +166,12 @@ struct Engine::Impl {
         stats_.last_step_ms = last_step_ms_;
         stats_.last_step_end_s = last_step_end_s_;
         num_unadmitted_ = core_.num_unadmitted();
-        for (const Command& command : commands_) num_unadmitted_ += command.submit != nullptr ? 1 : 0;
+        num_unadmitted_tokens_ = core_.num_unadmitted_tokens();
+        for (const Command& command : commands_) {
+            if (command.submit == nullptr) continue;
+            ++num_unadmitted_;
+            num_unadmitted_tokens_ += std::ssize(command.submit->prompt);
+        }
         num_free_slots_ = core_.num_free_slots();
         std::vector<Delta>& deltas = core_.deltas();
         if (deltas.empty()) return false;
@@ -175,6 +188,7 @@ struct Engine::Impl {
 
     EngineCore core_;
     const std::int32_t max_waiting_;
+    const std::int64_t max_waiting_tokens_;
     const Wake wake_;
     double last_step_ms_ = 0;  // the thread's
     double last_step_end_s_ = 0;
@@ -186,7 +200,8 @@ struct Engine::Impl {
     std::vector<Delta> mailbox_;
     bool wake_pending_ = false;
     bool stop_ = false;
-    std::int64_t num_unadmitted_ = 0;  // requests that were never admitted, commands included
+    std::int64_t num_unadmitted_ = 0;         // requests that were never admitted, commands included
+    std::int64_t num_unadmitted_tokens_ = 0;  // of their prompts
     std::int64_t num_free_slots_ = 0;
     EngineStats stats_;
 

@@ -20,6 +20,8 @@ namespace tfserve {
 
 struct EngineConfig {
     std::int32_t max_waiting = 1024;  ///< requests that may wait, beyond those for which a slot is free; more are refused (429)
+    std::int64_t max_waiting_tokens = std::int64_t{1}
+                                      << 22;  ///< prompt tokens that may wait, all requests together; more are refused (429)
     bool prefix_cache = true;
     bool continuous_batching = true;     ///< false: one sequence at a time
     std::int32_t max_prefill_chunk = 0;  ///< prompt tokens a step while others decode; 0 = the whole budget

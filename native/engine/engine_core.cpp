@@ -87,6 +87,7 @@ void EngineCore::submit(EngineRequest spec) noexcept {
         owned->spec = std::move(spec);
         Request& request = *requests_.emplace(id, std::move(owned)).first->second;
         ++num_unadmitted_;
+        num_unadmitted_tokens_ += std::ssize(request.spec.prompt);
         add_choice(request, sequence_id);
         Sequence sequence;
         sequence.id = sequence_id;
@@ -102,7 +103,10 @@ void EngineCore::submit(EngineRequest spec) noexcept {
     } catch (const std::exception& error) {
         scheduler_.finish(sequence_id, KeepPages::prompt);
         by_sequence_.erase(sequence_id);
-        num_unadmitted_ -= static_cast<std::int32_t>(requests_.erase(id));
+        if (const auto it = requests_.find(id); it != requests_.end()) {
+            leave_line(*it->second);
+            requests_.erase(it);
+        }
         try {
             ended_.push_back(id);
             for (std::int32_t choice = 0; choice < n; ++choice) {
@@ -190,8 +194,13 @@ void EngineCore::note_admissions(const StepPlan& plan) {
         Request& request = *by_sequence_.at(row.sequence)->request;
         if (std::exchange(request.admitted, true)) continue;
         request.num_cached_tokens = scheduler_.sequence(row.sequence).num_cached_tokens;
-        --num_unadmitted_;
+        leave_line(request);
     }
+}
+
+void EngineCore::leave_line(const Request& request) noexcept {
+    --num_unadmitted_;
+    num_unadmitted_tokens_ -= std::ssize(request.spec.prompt);
 }
 
 Delta EngineCore::begin_delta(const Choice& choice) const {
@@ -237,7 +246,7 @@ void EngineCore::close(Choice& choice) noexcept {
 
 void EngineCore::drop_if_ended(Request& request) noexcept {
     if (request.num_live > 0) return;
-    if (!request.admitted) --num_unadmitted_;
+    if (!request.admitted) leave_line(request);
     const SequenceId id = request.spec.id;
     ended_.push_back(id);
     requests_.erase(id);

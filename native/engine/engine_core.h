@@ -40,6 +40,8 @@ class EngineCore {
     std::vector<SequenceId>& ended() { return ended_; }
     /// Requests that have never been admitted.
     std::int32_t num_unadmitted() const { return num_unadmitted_; }
+    /// Prompt tokens of these.
+    std::int64_t num_unadmitted_tokens() const { return num_unadmitted_tokens_; }
     std::int32_t num_free_slots() const { return scheduler_.max_running() - scheduler_.num_running(); }
     const Scheduler& scheduler() const { return scheduler_; }
     /// Everything but waiting submits and times.
@@ -78,6 +80,8 @@ class EngineCore {
     void close(Choice& choice) noexcept;
     /// Forgets the request when no choice of it lives.
     void drop_if_ended(Request& request) noexcept;
+    /// It is counted no more among those that were never admitted.
+    void leave_line(const Request& request) noexcept;
     Delta begin_delta(const Choice& choice) const;
     bool pays_to_share(std::size_t rows) const;
 
@@ -93,6 +97,7 @@ class EngineCore {
     SequenceId next_sequence_ = 1;
     std::uint64_t next_arrival_ = 0;
     std::int32_t num_unadmitted_ = 0;
+    std::int64_t num_unadmitted_tokens_ = 0;
     EngineStats counters_;
 };
 

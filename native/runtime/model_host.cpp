@@ -72,6 +72,7 @@ BatchSizes batch_sizes(const ModelHostOptions& options) {
 EngineConfig engine_config(const ModelHostOptions& options, std::int32_t batch_tokens) {
     EngineConfig config;
     config.max_waiting = options.max_waiting;
+    config.max_waiting_tokens = options.max_waiting_tokens;
     config.prefix_cache = options.prefix_caching;
     config.continuous_batching = options.continuous_batching;
     config.max_prefill_chunk = std::min(batch_tokens, std::max(batch_tokens / kPrefillChunkShare, kSmallestPrefillChunk));

@@ -33,6 +33,7 @@ struct ModelHostOptions {
     std::int32_t max_num_seqs = 0;
     std::int32_t max_model_len = 0;
     std::int32_t max_waiting = 1024;
+    std::int64_t max_waiting_tokens = std::int64_t{1} << 22;
     std::int32_t block_size = 16;
     std::int32_t threads = 0;
     bool prefix_caching = true;

@@ -429,6 +429,28 @@ TEST(engine_bounds_who_waits) {
     fixture.wait(5);
 }
 
+TEST(engine_bounds_the_tokens_that_wait) {
+    EngineConfig config;
+    config.max_waiting_tokens = 100;
+    Fixture fixture(capabilities({{400, 0}}, 2, 64), config, 2ms);
+    int accepted = 0;
+    for (SequenceId id = 1; id <= 12; ++id) {
+        const SubmitResult result = fixture.engine->submit(request(id, 40, 200, 1));
+        if (result.error == SubmitError::none)
+            ++accepted;
+        else
+            CHECK(result.error == SubmitError::queue_full);
+        std::this_thread::sleep_for(5ms);
+    }
+    CHECK_EQ(accepted, 4);  // 2 run, 2 of 40 tokens wait
+    for (SequenceId id = 1; id <= 12; ++id) fixture.engine->abort(id);
+    fixture.wait(4);
+    fixture.check_idle();
+    // who finds a free slot does not wait
+    CHECK(fixture.engine->submit(request(20, 150, 5)).error == SubmitError::none);
+    fixture.wait(5);
+}
+
 TEST(engine_aborts_at_every_stage) {
     Fixture fixture(capabilities({{60, 0}}, 4, 16), {}, 300us);
     std::mt19937 random(3);

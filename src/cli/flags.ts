@@ -279,6 +279,12 @@ export const flags = {
     section: 'Engine',
     help: 'Requests that may wait for a place; more are answered 429. Default: 1024.',
   },
+  'max-waiting-tokens': {
+    value: 'N',
+    convert: integer(0, maxInt),
+    section: 'Engine',
+    help: 'Prompt tokens that may wait, all requests together; more are answered 429. Default: 4194304.',
+  },
   'block-size': {
     value: 'N',
     convert: integer(1, 1024),

@@ -34,6 +34,7 @@ export function engineOptions(values: Values, logLevel: LogLevel): NonNullable<R
     maxNumSeqs: values['max-num-seqs'],
     maxModelLen: values['max-model-len'],
     maxWaiting: values['max-waiting'],
+    maxWaitingTokens: values['max-waiting-tokens'],
     blockSize: values['block-size'] ?? values['cb-block-size'],
     prefixCaching: values['prefix-caching'],
     continuousBatching: values['continuous-batching'],

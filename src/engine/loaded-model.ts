@@ -42,6 +42,7 @@ const submitErrors: Record<NativeSubmitError, ErrorCode> = {
   shutting_down: 'shutting_down',
 }
 
+const defaultMaxWaitingTokens = 2 ** 22
 const defaultMaxWaiting = 1024
 // normalisation may make text shorter before it is cut into tokens: composed characters, collapsed spaces
 const normalisationSlack = 4
@@ -212,6 +213,7 @@ export class LoadedModel implements TextModel, AsyncDisposable {
         maxNumSeqs: options.maxNumSeqs ?? 0,
         maxModelLen: options.maxModelLen ?? 0,
         maxWaiting,
+        maxWaitingTokens: options.maxWaitingTokens ?? defaultMaxWaitingTokens,
         blockSize: options.blockSize ?? 16,
         prefixCaching: options.prefixCaching ?? true,
         continuousBatching: options.continuousBatching ?? true,

@@ -18,6 +18,7 @@ export interface NativeLoadOptions {
   maxNumSeqs: number
   maxModelLen: number
   maxWaiting: number
+  maxWaitingTokens: number
   blockSize: number
   prefixCaching: boolean
   continuousBatching: boolean

@@ -315,7 +315,10 @@ export interface EngineOptions {
   maxBatchTokens?: number
   maxNumSeqs?: number
   maxModelLen?: number
+  /** Requests that wait for a place. Default 1024. */
   maxWaiting?: number
+  /** Tokens of their prompts. Default 4194304. */
+  maxWaitingTokens?: number
   blockSize?: number
   prefixCaching?: boolean
   continuousBatching?: boolean

@@ -55,7 +55,7 @@ describe('names', () => {
 
   test('the native table has the same names', async () => {
     const options = { path: modelPath('qwen2'), quantization: 'no such name', dtype: 'auto', kvCacheDtype: 'auto', kvCacheMemory: 2 ** 27 }
-    const sizes = { maxBatchTokens: 0, maxNumSeqs: 0, maxModelLen: 0, maxWaiting: 1, blockSize: 16, threads: 1 }
+    const sizes = { maxBatchTokens: 0, maxNumSeqs: 0, maxModelLen: 0, maxWaiting: 1, maxWaitingTokens: 2 ** 22, blockSize: 16, threads: 1 }
     const switches = { prefixCaching: true, continuousBatching: true, pagedKv: true }
     const ignore = (): void => undefined
     const failed = nativeAddon().loadModel({ ...options, ...sizes, ...switches }, ignore, ignore)
