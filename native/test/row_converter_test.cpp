@@ -152,7 +152,8 @@ TEST(parts_are_done_once_each_and_a_failure_is_told) {
                                      if (part == 3) throw std::runtime_error("part 3");
                                  }),
                      std::runtime_error);
-        CHECK(begun < 1000);
+        // how far others have come when one fails is chance
+        if (threads == 1) CHECK_EQ(begun, 4);
     }
     in_parallel(0, 4, [](std::int64_t) { throw std::logic_error("there is no part"); });
 }
