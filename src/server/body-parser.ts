@@ -1,5 +1,3 @@
-import { existsSync } from 'node:fs'
-import { fileURLToPath } from 'node:url'
 import { Worker } from 'node:worker_threads'
 import { parseChatBody, parseModelNameBody } from '../protocol/chat-schema.js'
 import { parseCompletionBody } from '../protocol/completions-schema.js'
@@ -7,6 +5,7 @@ import { ApiError, type AnyErrorCode } from '../protocol/errors.js'
 import type { ReadOptions } from '../protocol/known-fields.js'
 import { parseConversationUpdate, parseNewConversation, parseNewItems } from '../protocol/responses/conversations.js'
 import { parseResponsesBody } from '../protocol/responses/schema.js'
+import { threadFile } from './thread-file.js'
 
 /** Bytes; bodies above this are parsed in a thread of their own, so that streams of others do not stop meanwhile. */
 export const inlineBodyLimit = 128 << 10
@@ -41,15 +40,9 @@ interface Waiter {
   reject(error: Error): void
 }
 
-// beside this file when it runs compiled; sources run as TypeScript (tests) take the compiled one
-function threadFile(): URL | undefined {
-  const candidates = [new URL('./parse-thread.js', import.meta.url), new URL('../../dist/server/parse-thread.js', import.meta.url)]
-  return candidates.find((url) => existsSync(fileURLToPath(url)))
-}
-
 /** Parses and judges request bodies, the large ones off the event loop. */
 export class BodyParser {
-  readonly #file = threadFile()
+  readonly #file = threadFile('parse-thread.js')
   readonly #waiting = new Map<number, Waiter>()
   #thread: Worker | undefined
   #lastId = 0

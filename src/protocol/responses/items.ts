@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import { z } from 'zod'
 import { ApiError } from '../errors.js'
+import { issueError } from '../issues.js'
 
 /** Items of one request, as OpenAI bounds nothing but size. */
 export const maxItems = 10_000
@@ -98,10 +99,8 @@ const prefixes = { message: 'msg', function_call: 'fc', function_call_output: 'f
 
 function judged<T>(schema: z.ZodType<T>, value: unknown, param: string): T {
   const result = schema.safeParse(value)
-  if (result.success) return result.data
-  const issue = result.error.issues[0]
-  const path = (issue?.path ?? []).map((part) => (typeof part === 'number' ? `[${part}]` : `.${String(part)}`)).join('')
-  throw new ApiError('invalid_request', `\`${param}${path}\`: ${issue?.message ?? 'is not valid'}`, `${param}${path}`.slice(0, 200))
+  if (!result.success) throw issueError(result.error, [param])
+  return result.data
 }
 
 // transformers serve takes bare parts for one message of the user's

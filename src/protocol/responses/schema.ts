@@ -6,11 +6,11 @@ import { generationFields, refuseUnsupported, withoutNeutral } from '../generati
 import { issueError } from '../issues.js'
 import { isObject, parseJsonObject } from '../json.js'
 import { judgedFields, type ReadOptions } from '../known-fields.js'
+import { present, samplingFields, tokenLimit } from '../sampling-fields.js'
 import { chatMessages, type Item, type ItemReference, maxItems, readInput } from './items.js'
 import type { ResponseEcho } from './resource.js'
 
 const ignored = z.unknown().optional()
-const tokenLimit = 2 ** 31 - 1
 const storedId = z.string().min(1).max(128)
 
 /** Up to 16 pairs, as OpenAI bounds them. */
@@ -46,19 +46,19 @@ const bodySchema = z.strictObject({
     .nullish(),
   top_logprobs: z.int().min(0).max(20).nullish(),
   truncation: z.enum(['auto', 'disabled']).nullish(),
-  presence_penalty: z.number().min(-2).max(2).nullish(),
-  frequency_penalty: z.number().min(-2).max(2).nullish(),
-  seed: z.int().nullish(),
+  presence_penalty: samplingFields.presence_penalty,
+  frequency_penalty: samplingFields.frequency_penalty,
+  seed: samplingFields.seed,
   user: z.string().max(1024).nullish(),
   safety_identifier: z.string().max(1024).nullish(),
   prompt_cache_key: z.string().max(1024).nullish(),
   prompt_cache_retention: z.string().max(64).nullish(),
 
   ...generationFields,
-  generation_config: z.union([z.string(), z.record(z.string(), z.unknown())]).nullish(),
+  generation_config: samplingFields.generation_config,
   chat_template_kwargs: z.record(z.string(), z.unknown()).nullish(),
-  priority: z.int().min(-1_000_000).max(1_000_000).nullish(),
-  cache_salt: z.string().min(1).max(256).nullish(),
+  priority: samplingFields.priority,
+  cache_salt: samplingFields.cache_salt,
 
   // these would change the answer: refused below where they say anything
   prompt: z.unknown().optional(),
@@ -137,8 +137,7 @@ function chatTool(tool: NonNullable<Body['tools']>[number], index: number): Reco
   }
   if (isObject(tool.function)) return { type: 'function', function: tool.function }
   const { type, name, description, parameters, strict } = tool
-  const given = Object.entries({ name, description, parameters, strict }).filter(([, value]) => value !== undefined && value !== null)
-  return { type, function: Object.fromEntries(given) }
+  return { type, function: present({ name, description, parameters, strict }) }
 }
 
 const toolName = (tool: Record<string, unknown>): unknown => (isObject(tool.function) ? tool.function.name : undefined)
@@ -195,7 +194,7 @@ function chatFields(body: Body, logprobs: boolean): Record<string, unknown> {
     cache_salt: body.cache_salt,
     ...(logprobs ? { logprobs: true, top_logprobs: body.top_logprobs ?? 0 } : {}),
   }
-  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== null && value !== undefined))
+  return present(fields)
 }
 
 function echoOf(body: Body): ResponseEcho {

@@ -1,6 +1,5 @@
 import type { GenerateRequest, GenerationDelta } from '../../engine/types.js'
 import type { UsageCount } from '../../protocol/chat-mapping.js'
-import type { ChatRequest } from '../../protocol/chat-schema.js'
 import { ApiError } from '../../protocol/errors.js'
 import { canonicalName } from '../../protocol/model-names.js'
 import { ResponseBuilder, type ResponseHead } from '../../protocol/responses/builder.js'
@@ -14,6 +13,7 @@ import { GenerationRun, type GenerationSink } from '../generation-run.js'
 import type { LiveCall } from '../live-calls.js'
 import type { ModelLease } from '../model-directory.js'
 import type { Outcome } from '../server-metrics.js'
+import { withTemplateDefaults } from '../template-defaults.js'
 import { EventLog } from './event-log.js'
 import { EventReader } from './event-reader.js'
 import { olderLeftOut } from './truncation.js'
@@ -202,9 +202,4 @@ export class ResponseRun implements GenerationSink, LiveCall {
     this.log.end()
     this.settings.onEnd(this)
   }
-}
-
-function withTemplateDefaults(generate: ChatRequest['generate'], { templateDefaults }: ServerContext): GenerateRequest {
-  if (Object.keys(templateDefaults).length === 0) return generate
-  return { ...generate, input: { ...generate.input, templateKwargs: { ...templateDefaults, ...generate.input.templateKwargs } } }
 }

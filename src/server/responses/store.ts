@@ -1,8 +1,7 @@
 // Stored responses and conversations, as the routes see them.
-import { existsSync } from 'node:fs'
-import { fileURLToPath } from 'node:url'
 import { Worker } from 'node:worker_threads'
 import { ApiError } from '../../protocol/errors.js'
+import { threadFile } from '../thread-file.js'
 import type { ResponseDatabase, StoreLimits } from './database.js'
 import type { StoreAnswer, StoreCall, StoreMethod, StoreThreadData } from './store-thread.js'
 
@@ -10,12 +9,6 @@ export const defaultStoreLimits: StoreLimits = { bytes: 256 << 20, count: 10_000
 
 /** Calls that may wait for the thread. */
 const maxWaiting = 4096
-
-// beside this file when it runs compiled; sources run as TypeScript (tests) take the compiled one
-function threadFile(): URL {
-  const beside = new URL('./store-thread.js', import.meta.url)
-  return existsSync(fileURLToPath(beside)) ? beside : new URL('../../../dist/server/responses/store-thread.js', import.meta.url)
-}
 
 /** The file of the store cannot be used; the message is for whoever starts the server. */
 export class StoreOpenError extends Error {
@@ -78,9 +71,10 @@ export class ResponseStore {
     this.#closed = true
   }
 
-  #post(method: StoreMethod | 'close', args: unknown[]): Promise<unknown> {
-    if (this.#closed) return Promise.reject(new ApiError('shutting_down'))
-    if (this.#waiting.size >= maxWaiting && method !== 'close') return Promise.reject(new ApiError('server_busy'))
+  // async, so that whatever is thrown is a rejection; the call is posted in this turn, which keeps calls in order
+  async #post(method: StoreMethod | 'close', args: unknown[]): Promise<unknown> {
+    if (this.#closed) throw new ApiError('shutting_down')
+    if (this.#waiting.size >= maxWaiting && method !== 'close') throw new ApiError('server_busy')
     const thread = (this.#thread ??= this.#start())
     const id = ++this.#lastId
     return new Promise((resolve, reject) => {
@@ -95,7 +89,9 @@ export class ResponseStore {
   #start(): Worker {
     const workerData: StoreThreadData = { path: this.path, limits: this.limits }
     // SQLite is built into Node, which still calls it experimental at every start
-    const thread = new Worker(threadFile(), { workerData, execArgv: ['--disable-warning=ExperimentalWarning'] })
+    const file = threadFile('responses/store-thread.js')
+    if (!file) throw new Error('The store of responses is not compiled. Run npm run build:ts.')
+    const thread = new Worker(file, { workerData, execArgv: ['--disable-warning=ExperimentalWarning'] })
     thread.unref()
     thread.on('message', (answer: StoreAnswer) => {
       const waiter = this.#waiting.get(answer.id)

@@ -1,21 +1,13 @@
 import { textCompletionId } from '../../protocol/completions-mapping.js'
-import type { CompletionRequest } from '../../protocol/completions-schema.js'
-import { toApiError } from '../../protocol/errors.js'
 import type { Call } from '../call.js'
 import { StreamedCompletion, WholeCompletion } from '../completion-output.js'
 import { GenerationSession } from '../generation-session.js'
-import { ClientGoneError } from '../transport/types.js'
+import { counted } from './counted.js'
 
 /** POST /v1/completions */
 export async function completions(call: Call): Promise<void> {
   const { context } = call
-  let request: CompletionRequest
-  try {
-    request = await call.readJsonBody((body) => context.parser.parse('completions', body))
-  } catch (error) {
-    context.metrics.requests.add(1, error instanceof ClientGoneError ? 'client_gone' : 'refused')
-    throw error instanceof ClientGoneError ? error : toApiError(error)
-  }
+  const request = await counted(call, () => call.readJsonBody((body) => context.parser.parse('completions', body)))
   const session = new GenerationSession(
     call,
     request,

@@ -1,27 +1,22 @@
-import { ApiError, toApiError } from '../../protocol/errors.js'
+import { ApiError } from '../../protocol/errors.js'
 import type { ResponsesRequest } from '../../protocol/responses/schema.js'
 import type { Call } from '../call.js'
 import { endMark } from '../responses/event-log.js'
 import type { ResponseRun } from '../responses/response-run.js'
 import { ClientGoneError } from '../transport/types.js'
+import { counted } from './counted.js'
 import { itemList, pageOf, pageWithin } from './item-lists.js'
 
 /** POST /v1/responses */
 export async function createResponse(call: Call): Promise<void> {
   const { context } = call
-  let run: ResponseRun
-  let streamed: boolean
-  try {
+  const run = await counted(call, async () => {
     const accepts = call.exchange.header('accept') ?? ''
     const request = await call.readJsonBody((body) => context.parser.parse('responses', body))
     // OpenAI's clients expect one answer where they do not say; whoever asks for events by the header gets them
-    streamed = request.stream ?? accepts.includes('text/event-stream')
-    run = await prepared(call, request, streamed)
-  } catch (error) {
-    context.metrics.requests.add(1, error instanceof ClientGoneError ? 'client_gone' : 'refused')
-    throw error instanceof ClientGoneError ? error : toApiError(error)
-  }
-  if (streamed) run.stream(call, 0)
+    return prepared(call, request, request.stream ?? accepts.includes('text/event-stream'))
+  })
+  if (run.streamed) run.stream(call, 0)
   else if (run.background) call.sendJson(200, JSON.stringify(run.resource))
   else run.answer(call)
   await run.run()
