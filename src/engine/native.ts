@@ -2,6 +2,7 @@
 import { createRequire } from 'node:module'
 import { fileURLToPath } from 'node:url'
 import type { ResolvedSampling } from './generation-config.js'
+import type { NativeAudio } from './native-audio.js'
 import type { EngineStats, LoadTimings, ModelInfo } from './types.js'
 
 /** Options of the native loader; sizes in bytes, 0 or absent = chosen. */
@@ -105,7 +106,7 @@ export interface NativeModel {
   close(): Promise<void>
 }
 
-export interface NativeAddon {
+export interface NativeAddon extends NativeAudio {
   systemInfo(): string
   /** 'debug' | 'info' | 'warning' | 'error'; library messages below it are dropped. */
   setLogLevel(level: string): void

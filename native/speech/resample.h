@@ -1,0 +1,55 @@
+// Brings recordings of any sample rate to the 16 kHz that speech models hear.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace tfserve::speech {
+
+inline constexpr int kMaxSampleRate = 768000;
+/// Most samples that come out of one resampler: 1 GiB, more than four hours.
+inline constexpr std::size_t kMaxResampled = std::size_t{1} << 28;
+
+/// Samples at 16 kHz for `samples` at `rate`: ceil(samples * 16000 / rate). Throws std::invalid_argument for a rate outside 1 to
+/// kMaxSampleRate, std::length_error for more than kMaxResampled.
+std::size_t resampled_length(std::size_t samples, int rate);
+
+/// A recording in chunks. The chunks' sizes do not matter: what comes out is the same, bit for bit.
+///
+/// Polyphase interpolation with a Kaiser-windowed sinc (Oppenheim and Schafer, Discrete-Time Signal Processing, 7.6): flat up to 0.91 of
+/// the lower of the two Nyquist frequencies, and 100 dB down from that frequency on. Zero delay; beyond both ends there is silence. At
+/// 16 kHz samples pass unchanged.
+class Resampler {
+   public:
+    /// Throws std::invalid_argument for a rate outside 1 to kMaxSampleRate (samples a second).
+    explicit Resampler(int rate);
+
+    /// Appends to `out` what can be told after these samples. Samples that are not finite count as zero.
+    /// Throws std::length_error when more than kMaxResampled would have come out in all; nothing is appended then.
+    void push(std::span<const float> samples, std::vector<float>& out);
+    /// Appends the rest: in all there are resampled_length() samples. Nothing may be pushed after it.
+    void finish(std::vector<float>& out);
+
+   private:
+    void make_table();
+    void drain(std::vector<float>& out, bool to_the_end);
+
+    int rate_;
+    std::uint64_t step_numerator_ = 1;    ///< input samples from one output to the next, as a reduced fraction
+    std::uint64_t step_denominator_ = 1;  ///< also the number of positions that outputs have between two input samples
+    std::size_t half_ = 0;                ///< input samples that the kernel reaches to each side
+    std::size_t phases_ = 1;              ///< rows of the table but its last
+    std::vector<float> table_;            ///< [phases_ + 1][2 * half_]: the kernel, shifted by fractions of an input sample
+    std::vector<float> history_;          ///< input that outputs to come still need
+    std::uint64_t history_start_ = 0;     ///< index of history_[0], counted with half_ - 1 zeros before the recording
+    std::uint64_t received_ = 0;          ///< samples pushed
+    std::uint64_t produced_ = 0;          ///< samples that came out
+    bool finished_ = false;
+};
+
+/// The whole recording at once; throws as Resampler does.
+std::vector<float> resample(std::span<const float> samples, int rate);
+
+}  // namespace tfserve::speech
