@@ -240,10 +240,16 @@ ModelHostOptions to_host_options(const Napi::Object& from) {
 }
 
 Napi::Value to_js(Napi::Env env, ConstraintHandle constraint) {
+    // what V8 is told of is taken back as it was told, although the constraint has grown since
+    const auto reported = static_cast<std::int64_t>(constraint->memory());
     auto owned = std::make_unique<ConstraintHandle>(std::move(constraint));
-    const auto external = Napi::External<ConstraintHandle>::New(
-        env, owned.get(), [](Napi::Env, ConstraintHandle* handle) { const std::unique_ptr<ConstraintHandle> last(handle); });
+    const auto external =
+        Napi::External<ConstraintHandle>::New(env, owned.get(), [reported](Napi::BasicEnv basic, ConstraintHandle* handle) {
+            const std::unique_ptr<ConstraintHandle> last(handle);
+            Napi::MemoryManagement::AdjustExternalMemory(basic, -reported);
+        });
     static_cast<void>(owned.release());  // the value's own from here on
+    Napi::MemoryManagement::AdjustExternalMemory(env, reported);
     external.TypeTag(&kConstraintTag);
     return external;
 }

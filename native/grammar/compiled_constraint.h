@@ -34,7 +34,7 @@ class CompiledConstraint final : public ConstraintSource {
     /// Whether the vocabulary can write a beginning of what is asked for.
     bool has_first_token() const;
     /// Bytes, about, with all that is remembered of it so far.
-    std::size_t memory() const;
+    std::size_t memory() const override;
 
    private:
     friend class ConstraintMatcher;

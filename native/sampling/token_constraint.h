@@ -42,6 +42,8 @@ class ConstraintSource {
     virtual ~ConstraintSource() = default;
     /// A constraint at the beginning of an output.
     virtual std::unique_ptr<TokenConstraint> start() const = 0;
+    /// Bytes, about; grows while outputs follow it.
+    virtual std::size_t memory() const = 0;
 };
 
 }  // namespace tfserve
