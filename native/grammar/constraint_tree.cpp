@@ -7,10 +7,10 @@
 #include <vector>
 
 #include "grammar/ebnf_syntax.h"
+#include "grammar/free_text.h"
 #include "grammar/grammar_error.h"
 #include "grammar/json_schema.h"
 #include "grammar/pattern_languages.h"
-#include "grammar/text_until.h"
 
 namespace tfserve {
 
@@ -66,14 +66,11 @@ class TreeReader {
         if (type == "sequence") return builder_.sequence(list(node, "parts", depth));
         if (type == "any_of") return builder_.any_of(list(node, "options", depth));
         if (type == "repeat") return repeat(node, depth);
-        if (type == "free_text") return builder_.repeat(builder_.symbols(0, kLastSymbol), 0);
+        if (type == "free_text") return free_text(builder_, tokens_, {{}, words(node, "without")});
         if (type == "text_until") {
-            std::vector<std::string> words;
-            for (const Json& word : array(node, "literals")) {
-                if (!word.is_string()) throw GrammarError("'literals' of a constraint must be strings");
-                words.push_back(word.get<std::string>());
-            }
-            return text_until(builder_, tokens_, words);
+            FreeText text{words(node, "literals"), words(node, "without")};
+            if (text.until.empty()) throw GrammarError("'literals' of a constraint must not be empty");
+            return free_text(builder_, tokens_, text);
         }
         throw GrammarError("a constraint has the type '" + type.substr(0, 64) + "', which is not known");
     }
@@ -93,6 +90,16 @@ class TreeReader {
         const Json& value = field(node, name);
         if (!value.is_array()) throw GrammarError("'" + std::string(name) + "' of a constraint must be a list");
         return value;
+    }
+    /// None where there is no such field.
+    static std::vector<std::string> words(const Json& node, const char* name) {
+        std::vector<std::string> result;
+        if (!node.contains(name)) return result;
+        for (const Json& word : array(node, name)) {
+            if (!word.is_string()) throw GrammarError("'" + std::string(name) + "' of a constraint must be strings");
+            result.push_back(word.get<std::string>());
+        }
+        return result;
     }
     static std::uint32_t count(const Json& value) {
         if (!value.is_number_unsigned() || value > kMaxRepeat) {

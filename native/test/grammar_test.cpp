@@ -35,6 +35,8 @@ const std::vector<Json>& samples() {
          {"separator", literal(", \"")}},
         {{"type", "grammar"}, {"text", "root ::= \"[\" (item (\",\" item)*)? \"]\"\nitem ::= root | [a-c]{1,3} # nested\n"}},
         kFree,
+        {{"type", "free_text"}, {"without", {"<|end|>", "true", "ue,"}}},
+        {{"type", "sequence"}, {"parts", {{{"type", "text_until"}, {"literals", {"{"}}, {"without", {"abc", "<|end|>"}}}, literal("}")}}},
     };
     return all;
 }
@@ -205,6 +207,53 @@ TEST(text_until_ends_with_the_first_of_its_words) {
     REQUIRE(matcher->accept(tokens.id("x")));
     REQUIRE(matcher->accept(tokens.id("<|end|>")));
     CHECK(matcher->must_end());
+}
+
+namespace {
+
+/// Where a word first ends in a text, by trying every place.
+std::size_t first_end(const std::string& text, const std::vector<std::string>& words) {
+    for (std::size_t end = 1; end <= text.size(); ++end) {
+        for (const std::string& word : words) {
+            if (std::string_view(text).substr(0, end).ends_with(word)) return end;
+        }
+    }
+    return std::string::npos;
+}
+
+}  // namespace
+
+TEST(free_text_holds_none_of_the_words_it_must_be_without) {
+    std::mt19937 random(3);
+    const auto draw = [&](std::size_t longest) {
+        std::string text;
+        for (std::size_t i = 1 + random() % longest; i > 0; --i) text += "ab<"[random() % 3];
+        return text;
+    };
+    int taken = 0, ended = 0;
+    for (int round = 0; round < 60; ++round) {
+        const std::vector<std::string> until{draw(4), draw(3)}, without{draw(4), draw(5)};
+        const Json ending = {{"type", "text_until"}, {"literals", until}, {"without", without}};
+        if (!refusal(ending).empty()) continue;  // every word of `until` ends with one of `without`
+        Acceptor ends(ending);
+        Acceptor free({{"type", "free_text"}, {"without", without}});
+        for (int i = 0; i < 150; ++i) {
+            const std::string text = i == 0 ? "" : draw(12);
+            const std::size_t barred = first_end(text, without), end = first_end(text, until);
+            CHECK_EQ(free.matches(text), barred == std::string::npos);
+            CHECK_EQ(ends.matches(text), end == text.size() && barred == std::string::npos);
+            taken += free.matches(text) ? 1 : 0;
+            ended += ends.matches(text) ? 1 : 0;
+        }
+    }
+    CHECK(taken > 1000 && ended > 100);
+
+    const GrammarTokens tokens;
+    const auto matcher = compile({{"type", "free_text"}, {"without", {"x<|end|>"}}}, tokens.vocabulary())->start();
+    REQUIRE(matcher->accept(tokens.id("<|end|>")));  // not behind an x
+    REQUIRE(matcher->accept(tokens.id("x")));
+    CHECK(!matcher->accept(tokens.id("<|end|>")));
+    CHECK(matcher->may_end());
 }
 
 TEST(the_first_token_is_read_as_the_decoder_writes_it) {

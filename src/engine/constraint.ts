@@ -27,10 +27,10 @@ export type Constraint =
   | { type: 'any_of'; options: Constraint[] }
   /** `min` to `max` items (null: no limit), with `separator` between them. */
   | { type: 'repeat'; item: Constraint; min: number; max: number | null; separator?: Constraint }
-  /** Any text up to and including the first occurrence of one of the literals; special tokens may stand in it. */
-  | { type: 'text_until'; literals: string[] }
-  /** Any text, also none; special tokens may stand in it. */
-  | { type: 'free_text' }
+  /** Any text up to and including the first occurrence of one of the literals, none of `without` in it; special tokens may stand in it. */
+  | { type: 'text_until'; literals: string[]; without?: string[] }
+  /** Any text, also none, in which none of `without` occurs; special tokens may stand in it. */
+  | { type: 'free_text'; without?: string[] }
 
 /** Constraints inside constraints. */
 const maxDepth = 32
@@ -43,6 +43,7 @@ const maxList = 1024
 const text = z.string().max(maxText)
 const whitespace = z.enum(['flexible', 'compact']).exactOptional()
 const literal = text.min(1, { error: 'must not be empty' })
+const literals = z.array(literal).max(64)
 
 const constraintSchema: z.ZodType<Constraint> = z.lazy(() =>
   z.discriminatedUnion('type', [
@@ -62,8 +63,8 @@ const constraintSchema: z.ZodType<Constraint> = z.lazy(() =>
         separator: constraintSchema.exactOptional(),
       })
       .refine(({ min, max }) => max === null || min <= max, { error: 'min must not be above max' }),
-    z.strictObject({ type: z.literal('text_until'), literals: z.array(literal).min(1).max(64) }),
-    z.strictObject({ type: z.literal('free_text') }),
+    z.strictObject({ type: z.literal('text_until'), literals: literals.min(1), without: literals.exactOptional() }),
+    z.strictObject({ type: z.literal('free_text'), without: literals.exactOptional() }),
   ]),
 )
 

@@ -28,6 +28,8 @@ export interface GenerateOptions extends GenerationParams {
   toolChoice?: ToolChoice
   /** With messages: false ends the answer with its first call. Default true. */
   parallelToolCalls?: boolean
+  /** With messages: tools that do not say whether they are `strict` are, where their schemas can be compiled. Default false. */
+  strictTools?: boolean
   /** With messages: true gives the text as the model wrote it, reasoning, calls and their markup included. Default false. */
   raw?: boolean
   /** Token ids, used as they are. */
@@ -113,6 +115,7 @@ export class Engine implements AsyncDisposable {
         raw: options.raw ?? false,
         toolChoice: options.toolChoice ?? 'auto',
         parallelToolCalls: options.parallelToolCalls ?? true,
+        strictTools: options.strictTools ?? false,
         ...(options.constraint && { constraint: options.constraint }),
       },
       (delta) => {
@@ -188,6 +191,7 @@ function generationParams(options: GenerateOptions): GenerationParams {
     chatTemplateKwargs: _chatTemplateKwargs,
     toolChoice: _toolChoice,
     parallelToolCalls: _parallelToolCalls,
+    strictTools: _strictTools,
     raw: _raw,
     tokens: _tokens,
     constraint: _constraint,

@@ -347,6 +347,7 @@ export class LoadedModel implements TextModel, AsyncDisposable {
         failure ??= error
       }
     }
+    if (output.optional) return undefined
     throw new RequestError('invalid_request', `The answer cannot be constrained: ${messageOf(failure)}.`, output.param)
   }
 

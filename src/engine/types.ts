@@ -86,6 +86,8 @@ export interface GenerateRequest {
   toolChoice?: ToolChoice
   /** false: the answer ends with its first call. Default true. */
   parallelToolCalls?: boolean
+  /** Chats only: tools that do not say whether they are `strict` are, where their schemas can be compiled. Default false. */
+  strictTools?: boolean
 }
 
 /**

@@ -18,6 +18,13 @@ describe('a constraint tree', () => {
         { type: 'repeat', item: { type: 'literal', text: 'x' }, min: 0, max: null, separator: { type: 'literal', text: ',' } },
         { type: 'text_until', literals: ['end'] },
         { type: 'free_text' },
+        {
+          type: 'sequence',
+          parts: [
+            { type: 'text_until', literals: ['end'], without: ['no'] },
+            { type: 'free_text', without: ['no'] },
+          ],
+        },
       ],
     }
     expect(parseConstraint(JSON.parse(JSON.stringify(tree)))).toEqual(tree)
@@ -81,9 +88,31 @@ describe('what a request makes of the output', () => {
   const text = (value: unknown) => JSON.stringify(value)
 
   it('is anything, unless something is asked for', () => {
-    expect(of({})).toBeUndefined()
-    expect(of({ toolChoice: 'auto' })).toBeUndefined()
+    const lax = { input: { kind: 'chat' as const, messages: [], tools: [tools[0], tools[2]] } }
+    expect(of(lax)).toBeUndefined()
+    expect(of({ ...lax, toolChoice: 'auto' })).toBeUndefined()
     expect(of({ toolChoice: 'none' })).toBeUndefined()
+    expect(of({}, thinkFormat)).toBeUndefined()
+    expect(of({ raw: true })).toBeUndefined()
+  })
+
+  it('is anything but calls of strict tools that do not fit, where the model may call or not', () => {
+    const free = { type: 'free_text', without: ['<tool_call>'] }
+    const output = of({})!
+    expect(output).toMatchObject({ param: 'tools', optional: false, trees: [{ options: [{}, { parts: [{ type: 'repeat' }, free] }] }] })
+    expect(text(output.trees).split('"integer"')).toHaveLength(3) // of g, and once more behind reasoning
+    for (const name of ['f', 'g', 'h']) expect(text(output.trees)).toContain(`{\\"name\\": \\"${name}\\"`)
+    expect(text(of({ parallelToolCalls: false })!.trees)).not.toContain('"repeat"')
+  })
+
+  it('binds tools that do not say whether they are strict, where a request has them so and as far as that is possible', () => {
+    const integers = (value: unknown) => text(value).split('"integer"').length - 1
+    const [all, declared] = of({ strictTools: true })!.trees
+    expect([integers(all), integers(declared)]).toEqual([4, 2])
+    const lax = { input: { kind: 'chat' as const, messages: [], tools: [tools[0]] } }
+    expect(of({ ...lax, strictTools: true })).toMatchObject({ trees: [{}], optional: true })
+    const never = { type: 'function', function: { name: 'f', parameters, strict: false } }
+    expect(of({ input: { kind: 'chat', messages: [], tools: [never] }, strictTools: true })).toBeUndefined()
   })
 
   it('is one or more calls of any tool, or one of the named tool', () => {
@@ -128,10 +157,15 @@ describe('what a request makes of the output', () => {
       properties: { city: { type: 'string' }, unit: { enum: ['C', 'F'] }, days: { type: 'integer' } },
       required: ['city'],
     }
-    const call = nestedTagsFormat.constrain({ calls: { tools: [{ name: 'f', parameters: schema }], many: false } }, closed)
+    const call = nestedTagsFormat.constrain({ calls: { tools: [{ name: 'f', parameters: schema, strict: true }], many: false } }, closed)
     expect(text(call)).toContain('<function=f>\\n')
     expect(text(call)).toContain('{"type":"literal","text":"<parameter=city>\\n"},{"type":"text_until","literals":["\\n</parameter>\\n"]}')
     expect(text(call)).toContain('"options":[{"type":"literal","text":"C"},{"type":"literal","text":"F"}]')
     expect(text(call).split('"min":0,"max":1')).toHaveLength(3)
+    const any = nestedTagsFormat.constrain(
+      { calls: { tools: [{ name: 'f', parameters: { type: 'object' }, strict: undefined }], many: false } },
+      closed,
+    )
+    expect(text(any)).toContain('{"type":"repeat","item":{"type":"sequence","parts":[{"type":"literal","text":"<parameter="}')
   })
 })

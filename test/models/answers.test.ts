@@ -145,3 +145,54 @@ describe.each(['qwen2', 'qwen3', 'gpt-oss'])('%s, made to call', (name) => {
     await expect(forced({ tools: strict, toolChoice: 'required' })).rejects.toMatchObject({ code: 'invalid_request', param: 'tools' })
   })
 })
+
+/** The checkpoint with a template that writes this prompt whatever the tools are; a comment shows the notation. */
+function withPrompt(name: string, prompt: string): ReturnType<typeof onThatDay> {
+  const checkpoint = onThatDay(name)
+  const notation = name === 'gpt-oss' ? '<|channel|> <|message|>' : '<tool_call>'
+  writeFileSync(join(checkpoint.path, 'chat_template.jinja'), `{# ${notation} #}{{ ${JSON.stringify(prompt)} }}`)
+  return checkpoint
+}
+
+describe.each(Object.keys(taught))('%s, free to call a tool that is strict', (name) => {
+  const golden = readGoldens(name).goldens.find((candidate) => candidate.tools)!
+  // not what the model was taught to write
+  const parameters = {
+    type: 'object',
+    properties: { days: { type: 'integer', minimum: 1, maximum: 9 }, city: { enum: ['Rome', 'Lima'] } },
+    required: ['days', 'city'],
+    additionalProperties: false,
+  }
+  const named = (more: object) => {
+    const [tool] = golden.tools as { type: string; function: { name: string } }[]
+    return [{ type: 'function', function: { ...tool!.function, parameters, ...more } }]
+  }
+  const fits = ([called, args]: [string | undefined, unknown]): boolean => {
+    const { city, days } = args as { city: string; days: number }
+    return called === 'get_weather' && ['Rome', 'Lima'].includes(city) && Number.isInteger(days) && days >= 1 && days <= 9
+  }
+
+  test('may talk, but where it calls the arguments fit', async () => {
+    using checkpoint = withPrompt(name, golden.prompt!)
+    await using engine = await Engine.load({ path: checkpoint.path, dtype: 'float32', threads: 1, logLevel: 'error' })
+    const ask = (more: Partial<GenerateOptions>) => meaningOf(engine, golden, { max_new_tokens: 120, ...more })
+    const free = await ask({ tools: named({}) })
+    expect(
+      free.calls.filter((call) => !fits(call)),
+      'what it was taught',
+    ).not.toEqual([])
+    for (const more of [{ tools: named({ strict: true }) }, { tools: named({}), strictTools: true }]) {
+      const bound = await ask({ ...more, parallelToolCalls: false })
+      expect(bound.calls).toHaveLength(1)
+      expect(bound.calls.filter((call) => !fits(call))).toEqual([])
+      const many = await ask({ ...more, do_sample: true, temperature: 0.7, seed: 1, n: 4 })
+      expect(many.calls.length).toBeGreaterThan(0)
+      expect(many.calls.filter((call) => !fits(call))).toEqual([])
+    }
+    expect((await ask({ tools: named({ strict: false }), strictTools: true })).calls).toEqual(free.calls)
+    // a schema that no grammar knows: refused where the tool says strict, no hindrance otherwise
+    const odd = { parameters: { ...parameters, unevaluatedProperties: false } }
+    await expect(ask({ tools: named({ ...odd, strict: true }) })).rejects.toMatchObject({ code: 'invalid_request', param: 'tools' })
+    expect((await ask({ tools: named(odd), strictTools: true })).calls.length).toBeGreaterThan(0)
+  })
+})

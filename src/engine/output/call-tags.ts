@@ -2,7 +2,7 @@
 import type { Constraint } from '../constraint.js'
 import type { ToolCall } from './answer.js'
 import { castArgument, isJsonObject, takesText } from './call-json.js'
-import { anyOf, type CallableTool, literal, optional, sequence } from './constraints.js'
+import { anyOf, type CallableTool, literal, optional, sequence, textUntil } from './constraints.js'
 import type { ToolSchemas } from './format.js'
 
 const opening = /^\s*<function=([^>\n]+)>/
@@ -34,23 +34,32 @@ export function tagCall(body: string, tools: ToolSchemas): ToolCall | undefined 
   return { name, arguments: JSON.stringify(Object.fromEntries(values)) }
 }
 
+const end = `\n${parameterEnd}\n`
+const anyParameters: Constraint = {
+  type: 'repeat',
+  item: sequence(literal(parameter), { type: 'regex', pattern: '[^<>\\s]{1,64}' }, literal('>\n'), textUntil([end])),
+  min: 0,
+  max: null,
+}
+
 // a text ends where its closing tag begins; everything else is JSON
 function valueConstraint(schema: unknown): Constraint {
-  const end = `\n${parameterEnd}\n`
   const choices = isJsonObject(schema) && Array.isArray(schema['enum']) ? schema['enum'] : undefined
   if (choices?.every((choice) => typeof choice === 'string')) return sequence(anyOf(choices.map(literal)), literal(end))
-  if (takesText(schema)) return { type: 'text_until', literals: [end] }
+  if (takesText(schema)) return textUntil([end])
   return sequence({ type: 'json_schema', schema: isJsonObject(schema) ? schema : true }, literal(end))
 }
 
 /** A call of the tool, its parameters in the order of the schema. */
 export function tagCallConstraint({ name, parameters }: CallableTool): Constraint {
   const schema = isJsonObject(parameters) ? parameters : {}
+  // an object of which nothing is said
+  const isOpen = parameters !== undefined && schema['properties'] === undefined && schema['additionalProperties'] !== false
   const properties = isJsonObject(schema['properties']) ? schema['properties'] : {}
   const required = new Set<unknown>(Array.isArray(schema['required']) ? schema['required'] : [])
   const values = Object.entries(properties).map(([key, value]) => {
     const part = sequence(literal(`${parameter}${key}>\n`), valueConstraint(value))
     return required.has(key) ? part : optional(part)
   })
-  return sequence(literal(`<function=${name}>\n`), ...values, literal(closing))
+  return sequence(literal(`<function=${name}>\n`), ...values, ...(isOpen ? [anyParameters] : []), literal(closing))
 }

@@ -1,7 +1,7 @@
 // What the rest of the engine knows of a way to write answers.
 import type { Constraint } from '../constraint.js'
 import type { AnswerParser } from './answer.js'
-import type { AllowedAnswer } from './constraints.js'
+import type { AllowedAnswer, AllowedCalls } from './constraints.js'
 
 /** A tool's name and the JSON schema of its parameters. */
 export type ToolSchemas = ReadonlyMap<string, Readonly<Record<string, unknown>>>
@@ -25,4 +25,6 @@ export interface AnswerFormat {
   parser(prompt: string, options: ParserOptions): AnswerParser
   /** What the whole output must be for the answer to be an allowed one; undefined: the notation has no calls. */
   constrain(allowed: AllowedAnswer, prompt: string): Constraint | undefined
+  /** Any output, but what begins as a call must be one of these; undefined: the notation has no calls. */
+  guardCalls(calls: AllowedCalls, prompt: string): Constraint | undefined
 }

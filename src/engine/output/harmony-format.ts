@@ -2,7 +2,7 @@
 import type { Constraint } from '../constraint.js'
 import { Answer, type AnswerParser, type AnswerPart } from './answer.js'
 import { argumentsText, parseExactly } from './call-json.js'
-import { anyOf, argumentsOf, type CallableTool, literal, optional, sequence } from './constraints.js'
+import { anyOf, argumentsOf, type CallableTool, literal, optional, sequence, textUntil, textWithout } from './constraints.js'
 import type { AnswerFormat, ParserOptions } from './format.js'
 import { findMarker } from './markers.js'
 
@@ -123,11 +123,7 @@ class HarmonyParser implements AnswerParser {
 // a header's text without the words that only open a message
 const spoken = (text: string): string => text.replace(/^(?:<\|start\|>)?\s*(?:assistant)?/, '')
 
-const analysis = sequence(
-  literal(`${channel}analysis${message}`),
-  { type: 'text_until', literals: ['<|end|>'] },
-  literal(`${start}assistant`),
-)
+const analysis = sequence(literal(`${channel}analysis${message}`), textUntil(['<|end|>']), literal(`${start}assistant`))
 
 // as the template writes it, and as the model was taught to
 const header = ({ name }: CallableTool): Constraint =>
@@ -135,6 +131,29 @@ const header = ({ name }: CallableTool): Constraint =>
     literal(` to=functions.${name}${channel}commentary json${message}`),
     literal(`${channel}commentary to=functions.${name} <|constrain|>json${message}`),
   ])
+
+const recipient = 'to='
+/** What follows the recipient in the headers that models write. */
+const afterRecipient = anyOf(
+  ['', ' json', ' <|constrain|>json', `${channel}commentary`, `${channel}commentary json`, `${channel}commentary <|constrain|>json`].map(
+    (words) => literal(words + message),
+  ),
+)
+
+/** Messages of any kind up to one to a tool, which must be a call and is the last. The template has begun the first header. */
+function guarded(tools: readonly CallableTool[]): Constraint {
+  const header = textUntil([message], [recipient])
+  const spokenMessage = sequence(header, textUntil([...ends]))
+  const call = tools.map((tool) => sequence(literal(`functions.${tool.name}`), afterRecipient, argumentsOf(tool)))
+  return sequence(
+    { type: 'repeat', item: spokenMessage, min: 0, max: null },
+    anyOf([
+      textWithout([message, recipient]),
+      sequence(header, textWithout([...ends])),
+      sequence(textUntil([recipient], [message]), anyOf(call)),
+    ]),
+  )
+}
 
 export const harmonyFormat: AnswerFormat = {
   name: 'harmony',
@@ -146,4 +165,5 @@ export const harmonyFormat: AnswerFormat = {
     if (calls) options.push(anyOf(calls.tools.map((tool) => sequence(header(tool), argumentsOf(tool)))))
     return sequence(optional(analysis), anyOf(options))
   },
+  guardCalls: ({ tools }) => guarded(tools),
 }

@@ -1,7 +1,6 @@
 // What a request makes the whole output be: an answer of a form, a call that must be made, both behind the model's reasoning.
 import { type Constraint, parseConstraint } from '../constraint.js'
 import { type GenerateRequest, RequestError } from '../types.js'
-import { isJsonObject } from './call-json.js'
 import type { CallableTool } from './constraints.js'
 import type { AnswerFormat } from './format.js'
 import { callableTools } from './tools.js'
@@ -11,14 +10,30 @@ export interface OutputConstraint {
   trees: Constraint[]
   /** The request's field that is at fault when no tree can be compiled. */
   param: string
+  /** When no tree can be compiled the output may be anything. */
+  optional?: boolean
 }
 
-const isStrict = (tool: unknown): boolean => isJsonObject(tool) && isJsonObject(tool['function']) && tool['function']['strict'] === true
+/** Any object for the arguments of all tools but those that are bound to their schemas. */
+const relaxed = (tools: readonly CallableTool[], isBound: (tool: CallableTool) => boolean): CallableTool[] =>
+  tools.map((tool) => (tool.parameters === undefined || isBound(tool) ? tool : { ...tool, parameters: { type: 'object' } }))
 
-/** Any object for the arguments of tools that are not strict. */
-function relaxed(tools: readonly CallableTool[], wire: readonly unknown[]): CallableTool[] {
-  const strict = new Set(callableTools(wire.filter(isStrict)).map(({ name }) => name))
-  return tools.map((tool) => (tool.parameters === undefined || strict.has(tool.name) ? tool : { ...tool, parameters: { type: 'object' } }))
+const isStrict = ({ strict }: CallableTool): boolean => strict === true
+
+/** The model may say what it likes, but a call that it begins is one of a tool, with arguments as they must be where the tool is strict. */
+function guardedOutput(
+  request: GenerateRequest,
+  tools: readonly CallableTool[],
+  chat: string,
+  format: AnswerFormat,
+): OutputConstraint | undefined {
+  const { strictTools = false, parallelToolCalls = true } = request
+  const isBound = (tool: CallableTool): boolean => tool.strict ?? strictTools
+  if (!tools.some(isBound)) return undefined
+  const declared = tools.some(isStrict)
+  const bounds = declared && strictTools ? [isBound, isStrict] : [isBound]
+  const trees = bounds.flatMap((bound) => format.guardCalls({ tools: relaxed(tools, bound), many: parallelToolCalls }, chat) ?? [])
+  return trees.length > 0 ? { trees, param: 'tools', optional: !declared } : undefined
 }
 
 /**
@@ -34,9 +49,9 @@ export function outputConstraint(
   const content = constraint && parseConstraint(constraint)
   if (chat === undefined || input.kind !== 'chat') return content && { trees: [content], param: constraintParam }
   const forced = toolChoice === 'required' || typeof toolChoice === 'object'
-  if (!content && !forced) return undefined
-  const wire = toolChoice === 'none' ? [] : (input.tools ?? [])
-  const tools = callableTools(wire).filter(({ name }) => typeof toolChoice !== 'object' || name === toolChoice.name)
+  const offered = toolChoice === 'none' ? [] : callableTools(input.tools)
+  const tools = offered.filter(({ name }) => typeof toolChoice !== 'object' || name === toolChoice.name)
+  if (!content && !forced) return format && !request.raw ? guardedOutput(request, tools, chat, format) : undefined
   if (forced && tools.length === 0) throw new RequestError('invalid_request', 'There is no such tool to be called.', 'tool_choice')
   const many = parallelToolCalls && typeof toolChoice === 'string'
   const tree = (callable: readonly CallableTool[]): Constraint | undefined => {
@@ -53,7 +68,7 @@ export function outputConstraint(
     )
   }
   const trees = [strictest]
-  const loose = tools.length > 0 ? tree(relaxed(tools, wire)) : undefined
+  const loose = tools.length > 0 ? tree(relaxed(tools, isStrict)) : undefined
   if (loose) trees.push(loose)
   return { trees, param: forced ? 'tools' : constraintParam }
 }

@@ -3,7 +3,7 @@ import type { Constraint } from '../constraint.js'
 import type { ToolCall } from './answer.js'
 import { jsonCalls } from './call-json.js'
 import { tagCall, tagCallConstraint } from './call-tags.js'
-import { anyOf, argumentsOf, behindReasoning, type CallableTool, callsOf, gap, literal, sequence } from './constraints.js'
+import { anyOf, argumentsOf, behindReasoning, type CallableTool, callsOf, gap, guardedText, literal, sequence } from './constraints.js'
 import type { AnswerFormat, ToolSchemas } from './format.js'
 import { type Block, MarkupParser } from './markup-parser.js'
 
@@ -24,17 +24,20 @@ type CallConstraint = (tool: CallableTool) => Constraint
 
 function format(name: string, blocks: readonly Block[], call?: CallConstraint): AnswerFormat {
   const notation = { blocks, strays: [] }
-  const calls = (tools: readonly CallableTool[], many: boolean, inner: CallConstraint): Constraint =>
-    callsOf(sequence(literal(toolCall.open), gap, anyOf(tools.map(inner)), gap, literal(toolCall.close)), many)
+  const behindOpen = (tools: readonly CallableTool[], inner: CallConstraint): Constraint =>
+    sequence(gap, anyOf(tools.map(inner)), gap, literal(toolCall.close))
   return {
     name,
     markers: blocks.flatMap(({ open, close }) => [open, close]),
     parser: (prompt, options) => new MarkupParser(notation, prompt, options),
     constrain(allowed, prompt) {
       const options = allowed.content ? [allowed.content] : []
-      if (allowed.calls && call) options.push(calls(allowed.calls.tools, allowed.calls.many, call))
+      if (allowed.calls && call) {
+        options.push(callsOf(sequence(literal(toolCall.open), behindOpen(allowed.calls.tools, call)), allowed.calls.many))
+      }
       return options.length > 0 ? behindReasoning(anyOf(options), notation, prompt) : undefined
     },
+    guardCalls: ({ tools, many }, prompt) => call && guardedText(behindOpen(tools, call), many, notation, prompt),
   }
 }
 

@@ -8,10 +8,16 @@ import type { ToolSchemas } from './format.js'
 export function callableTools(tools: readonly unknown[] = []): CallableTool[] {
   return tools.flatMap((tool) => {
     if (!isJsonObject(tool)) return []
-    const { name, parameters } = isJsonObject(tool['function']) ? tool['function'] : tool
+    const { name, parameters, strict } = isJsonObject(tool['function']) ? tool['function'] : tool
     if (typeof name !== 'string') return []
     const takesNone = !isJsonObject(parameters) || Object.keys(parameters).length === 0
-    return [{ name, parameters: takesNone ? undefined : (parameters satisfies JsonSchema) }]
+    return [
+      {
+        name,
+        parameters: takesNone ? undefined : (parameters satisfies JsonSchema),
+        strict: typeof strict === 'boolean' ? strict : undefined,
+      },
+    ]
   })
 }
 

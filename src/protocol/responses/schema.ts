@@ -230,7 +230,7 @@ function echoOf(body: Body): ResponseEcho {
 // always in the flat form, with every field that clients expect
 function echoedTool(tool: NonNullable<Body['tools']>[number]): object {
   const { name, description, parameters, strict } = isObject(tool.function) ? tool.function : tool
-  return { type: 'function', name, description: description ?? null, parameters: parameters ?? null, strict: strict ?? false }
+  return { type: 'function', name, description: description ?? null, parameters: parameters ?? null, strict: strict ?? true }
 }
 
 /** Judges a parsed body; throws an ApiError. */
@@ -283,7 +283,9 @@ export function inOwnWords(error: ApiError): ApiError {
 /** The chat completion for a request with everything that came before it; throws an ApiError. */
 export function chatRequestOf(request: Pick<ResponsesRequest, 'chat' | 'instructions'>, items: readonly Item[]): ChatRequest {
   try {
-    return readChatRequest({ ...request.chat, messages: chatMessages(items, request.instructions) })
+    const chat = readChatRequest({ ...request.chat, messages: chatMessages(items, request.instructions) })
+    // unlike in chat completions, functions are strict here unless they say otherwise
+    return { ...chat, generate: { ...chat.generate, strictTools: true } }
   } catch (error) {
     throw error instanceof ApiError ? inOwnWords(error) : error
   }

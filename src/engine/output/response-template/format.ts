@@ -15,5 +15,6 @@ export function templateFormat(value: unknown, known: AnswerFormat | undefined):
     allSpecialTokens: true,
     parser: (prompt, options) => new TemplateParser(template, prompt, options),
     constrain: (allowed, prompt) => (known ? known.constrain(allowed, prompt) : allowed.content),
+    guardCalls: (calls, prompt) => known?.guardCalls(calls, prompt),
   }
 }
