@@ -120,6 +120,7 @@ interface LoadFacts {
 function modelInfo(options: EngineOptions, native: NativeModelInfo, facts: LoadFacts): ModelInfo {
   const path = resolve(options.path)
   return {
+    kind: 'text',
     id: options.id ?? basename(path),
     revision: options.revision ?? 'main',
     created: Math.floor(statSync(path).mtimeMs / 1000),

@@ -153,7 +153,7 @@ export interface GenerationDelta {
 /**
  * Why a request was refused or failed; the server maps each to an HTTP status.
  * invalid_request 400, unsupported_parameter 400, context_length_exceeded 400, template_error 400, queue_full 429,
- * model_loading 503, model_crashed 503, shutting_down 503, engine_error 500; of the choice of a model: model_pinned 400,
+ * audio_invalid 400, audio_too_long 400, audio_unsupported 415, model_task_mismatch 400, model_loading 503, model_crashed 503, shutting_down 503, engine_error 500; of the choice of a model: model_pinned 400,
  * model_required 400, model_too_large 400, model_unsupported 400, model_not_found 404, hub_unavailable 503, model_load_failed 500
  */
 export type ErrorCode =
@@ -161,6 +161,9 @@ export type ErrorCode =
   | 'unsupported_parameter'
   | 'context_length_exceeded'
   | 'template_error'
+  | 'audio_invalid'
+  | 'audio_too_long'
+  | 'audio_unsupported'
   | 'queue_full'
   | 'model_loading'
   | 'model_crashed'
@@ -168,6 +171,7 @@ export type ErrorCode =
   | 'engine_error'
   | 'model_pinned'
   | 'model_required'
+  | 'model_task_mismatch'
   | 'model_too_large'
   | 'model_unsupported'
   | 'model_not_found'
@@ -186,8 +190,9 @@ export class RequestError extends Error {
   }
 }
 
-/** What is known of a loaded model. */
+/** What is known of a loaded text model. */
 export interface ModelInfo {
+  kind: 'text'
   /** As clients name it, e.g. `org/name` or the folder's name; without the revision. */
   id: string
   revision: string

@@ -1,5 +1,6 @@
 // One model that is in memory, on its way there, or waits for a place: who holds it, who waits for it, when it goes.
-import { type EngineOptions, type ModelInfo, RequestError, type TextModel } from '../engine/types.js'
+import { type AnyModel, type AnyModelInfo, workingBytes } from '../engine/model-kinds.js'
+import { type EngineOptions, RequestError } from '../engine/types.js'
 import type { ModelLease } from '../server/model-directory.js'
 import type { ServedModelName, ServedModelState } from '../server/served-model.js'
 import type { Resident } from './admission.js'
@@ -12,10 +13,10 @@ import { WorkerStartError } from './supervisor.js'
 /** A model's process, as the registry uses it: a SupervisedModel. */
 export interface RunningModel {
   /** Loads; rejects with a WorkerStartError. */
-  start(): Promise<ModelInfo>
-  get(signal?: AbortSignal): Promise<TextModel>
+  start(): Promise<AnyModelInfo>
+  get(signal?: AbortSignal): Promise<AnyModel>
   /** The model while it is ready. */
-  readonly model: TextModel | undefined
+  readonly model: AnyModel | undefined
   state(): ServedModelState
   health(): { ok: boolean; reason?: string }
   onChange(listener: (state: ServedModelState) => void): () => void
@@ -77,7 +78,7 @@ export class ModelEntry implements Resident {
 
   #phase: Phase = 'out'
   #running: RunningModel | undefined
-  #info: ModelInfo | undefined
+  #info: AnyModelInfo | undefined
   #kvGrant = 0
   #leases = 0
   #loads = 0
@@ -134,7 +135,7 @@ export class ModelEntry implements Resident {
   /** The estimate until it is loaded; then what it is known to have, and what it is seen to take where that is more. */
   get bytes(): number {
     const weights = this.#info ? Math.max(this.#info.weightBytes, 0) : this.found.weightBytes
-    const cache = this.#info ? this.#info.kvBytes : this.#kvGrant
+    const cache = this.#info ? workingBytes(this.#info) : this.#kvGrant
     return Math.max(weights + cache + processBytes, this.#running?.state().residentBytes ?? 0)
   }
 
@@ -143,11 +144,11 @@ export class ModelEntry implements Resident {
     return { phase: 'loading', restarts: 0 }
   }
 
-  get model(): TextModel | undefined {
+  get model(): AnyModel | undefined {
     return this.#phase === 'ready' ? this.#running?.model : undefined
   }
 
-  get info(): ModelInfo | undefined {
+  get info(): AnyModelInfo | undefined {
     return this.#info
   }
 
@@ -313,7 +314,7 @@ export class ModelEntry implements Resident {
     this.#idleTimer.unref()
   }
 
-  #ready(info: ModelInfo, begun: number): void {
+  #ready(info: AnyModelInfo, begun: number): void {
     if (this.#phase !== 'loading') return
     const now = performance.now()
     this.#phase = 'ready'

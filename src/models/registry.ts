@@ -1,5 +1,6 @@
 // The models that this server serves: finds what a request means, has it loaded, holds it while it works, lets it go.
-import { type EngineOptions, type LogLevel, type ModelInfo, RequestError } from '../engine/types.js'
+import type { AnyModelInfo } from '../engine/model-kinds.js'
+import { type EngineOptions, type LogLevel, RequestError } from '../engine/types.js'
 import { type LoadedName, type ModelRow, modelRows } from '../hub/model-rows.js'
 import { scanCache } from '../hub/scan-cache.js'
 import { canonicalName, isPlaceholder, namesModel, withRevision } from '../protocol/model-names.js'
@@ -136,7 +137,7 @@ export class ModelRegistry implements ModelDirectory {
   }
 
   /** Loads the pinned model, however long it takes. Rejects with a RequestError; the log has the details. */
-  async start(): Promise<ModelInfo> {
+  async start(): Promise<AnyModelInfo> {
     const { pinned } = this.#options
     if (!pinned) throw new Error('No model is pinned.')
     const entry = this.#place({ found: await this.#pinnedModel(pinned) })

@@ -3,7 +3,8 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import type { Duplex } from 'node:stream'
 import { fileURLToPath } from 'node:url'
-import { type EngineOptions, type LoadProgress, type LogLevel, type ModelInfo, RequestError, type TextModel } from '../engine/types.js'
+import type { AnyModel, AnyModelInfo } from '../engine/model-kinds.js'
+import { type EngineOptions, type LoadProgress, type LogLevel, RequestError } from '../engine/types.js'
 import type { ServedModel, ServedModelName, ServedModelState } from '../server/served-model.js'
 import { defaultRestartLimits, type RestartLimits, RestartPolicy } from './restart-policy.js'
 import { StallMonitor } from './stall-monitor.js'
@@ -94,7 +95,7 @@ function spawnWorker(entry: string): { child: ChildProcess; channel: Duplex } {
 }
 
 interface Waiter {
-  readonly resolve: (model: TextModel) => void
+  readonly resolve: (model: AnyModel) => void
   readonly reject: (error: unknown) => void
   /** Takes back its timer and its ear for the signal. */
   readonly dismiss: () => void
@@ -122,9 +123,9 @@ export class SupervisedModel implements ServedModel, AsyncDisposable {
   #progress: LoadProgress | undefined
   #restarts = 0
   #worker: Worker | undefined
-  #info: ModelInfo | undefined
+  #info: AnyModelInfo | undefined
   #restartTimer: NodeJS.Timeout | undefined
-  #started: Promise<ModelInfo> | undefined
+  #started: Promise<AnyModelInfo> | undefined
   #closed: Promise<void> | undefined
 
   /** `name`: what clients call it; `options`: what its worker loads. */
@@ -146,7 +147,7 @@ export class SupervisedModel implements ServedModel, AsyncDisposable {
   }
 
   /** Loads the model. Rejects with a WorkerStartError; a failed first load is not tried again by itself. */
-  start(): Promise<ModelInfo> {
+  start(): Promise<AnyModelInfo> {
     this.#started ??= new Promise((resolve, reject) => {
       if (!existsSync(this.#entry)) {
         this.#policy.giveUp(performance.now())
@@ -172,12 +173,12 @@ export class SupervisedModel implements ServedModel, AsyncDisposable {
   }
 
   /** What is known of the model since it was loaded last. */
-  get modelInfo(): ModelInfo | undefined {
+  get modelInfo(): AnyModelInfo | undefined {
     return this.#info
   }
 
-  get model(): TextModel | undefined {
-    return this.#phase === 'ready' ? this.#worker?.model : undefined
+  get model(): AnyModel | undefined {
+    return this.#phase === 'ready' ? this.#worker?.model.model : undefined
   }
 
   /** The worker's process id while there is one. */
@@ -186,9 +187,9 @@ export class SupervisedModel implements ServedModel, AsyncDisposable {
   }
 
   /** The model; while it loads, the request waits, within bounds. Rejects with a RequestError, or the signal's reason. */
-  get(signal?: AbortSignal): Promise<TextModel> {
+  get(signal?: AbortSignal): Promise<AnyModel> {
     if (signal?.aborted) return Promise.reject(signal.reason)
-    if (this.#phase === 'ready' && this.#worker) return Promise.resolve(this.#worker.model)
+    if (this.#phase === 'ready' && this.#worker) return Promise.resolve(this.#worker.model.model)
     if (this.#phase === 'closed') return Promise.reject(new RequestError('shutting_down', 'The server is shutting down.'))
     if (this.#phase === 'failed') {
       if (!this.#policy.retry(performance.now())) return Promise.reject(new RequestError('model_crashed', unavailable))
@@ -307,7 +308,7 @@ export class SupervisedModel implements ServedModel, AsyncDisposable {
     this.#changed()
   }
 
-  #onReady(worker: Worker, info: ModelInfo): void {
+  #onReady(worker: Worker, info: AnyModelInfo): void {
     if (this.#worker !== worker || this.#phase === 'closed') return
     this.#info = info
     this.#progress = undefined
@@ -315,7 +316,7 @@ export class SupervisedModel implements ServedModel, AsyncDisposable {
     this.#enter('ready')
     for (const { resolve, dismiss } of this.#waiters) {
       dismiss()
-      resolve(worker.model)
+      resolve(worker.model.model)
     }
     this.#waiters.clear()
   }

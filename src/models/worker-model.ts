@@ -1,5 +1,7 @@
-// A model in a worker process, seen from the front: the TextModel interface over frames.
+// A model in a worker process, seen from the front: the TextModel and SpeechModel interfaces over frames.
 import type { Duplex } from 'node:stream'
+import type { AnyModel, AnyModelInfo } from '../engine/model-kinds.js'
+import type { StartedTranscription, TranscribeRequest, TranscriptionDelta } from '../engine/speech-types.js'
 import {
   type EngineOptions,
   type EngineStats,
@@ -8,17 +10,16 @@ import {
   type GenerationDelta,
   type LoadProgress,
   type LogLevel,
-  type ModelInfo,
   type PromptEcho,
   RequestError,
   type StartedGeneration,
-  type TextModel,
 } from '../engine/types.js'
 import { FrameChannel } from '../worker/frame-channel.js'
 import { FrameError, protocolVersion } from '../worker/frames.js'
 import { HeldDeltas } from '../worker/held-deltas.js'
 import { type FrontMessage, parseWorkerMessage, toJson, type ReceivedWorkerMessage } from '../worker/messages.js'
 import type { StepRow } from '../worker/step-frame.js'
+import { WorkerTranscription } from './worker-transcription.js'
 
 /** Requests of this many bytes may wait for the worker to read them. */
 const maxUnsentBytes = 128 * 1024 * 1024
@@ -39,7 +40,7 @@ export interface WorkerActivity {
   readonly heartbeats: number
   /** As of the last heartbeat. */
   readonly engineSteps: number
-  /** Accepted generations that the engine has not ended, as of the last heartbeat. */
+  /** Accepted generations that the engine has not ended, and open transcriptions, as of the last heartbeat. */
   readonly active: number
   readonly residentBytes: number | undefined
 }
@@ -160,30 +161,28 @@ interface StatsRequest {
 }
 
 /** Speaks to one worker over its channel. `ready` first; when the channel ends, everything open ends with an error. */
-export class WorkerModel implements TextModel {
+export class WorkerModel {
   /** Resolves when the model is loaded; rejects with an Error that has the worker's own sentence. */
-  readonly ready: Promise<ModelInfo>
+  readonly ready: Promise<AnyModelInfo>
 
   readonly #channel: FrameChannel<FrontMessage, ReceivedWorkerMessage>
   readonly #submitted = new Map<number, Submitted>()
   readonly #generations = new Map<number, Generation>()
+  readonly #transcriptions = new Map<number, WorkerTranscription>()
   readonly #statsRequests = new Map<number, StatsRequest>()
   readonly #host: GenerationHost = {
     send: (message) => this.#channel.send(message),
     ended: (generation) => this.#generations.delete(generation.id),
     listenerFailed: (generation, error) => {
-      this.events.onLog?.(
-        'error',
-        `A generation's listener failed: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,
-      )
+      this.#logFault("A generation's listener failed", error)
       this.#generations.delete(generation.id)
       this.#channel.send({ type: 'abort', id: generation.id })
     },
   }
   readonly #activity = { stepFrames: 0, heartbeats: 0, engineSteps: 0, active: 0, residentBytes: undefined as number | undefined }
-  #resolveReady!: (info: ModelInfo) => void
+  #resolveReady!: (info: AnyModelInfo) => void
   #rejectReady!: (error: Error) => void
-  #info: ModelInfo | undefined
+  #info: AnyModelInfo | undefined
   #greeted = false
   #lastWords: string | undefined
   #loadFailure: LoadFailureKind | undefined
@@ -209,9 +208,16 @@ export class WorkerModel implements TextModel {
   }
 
   /** Only after `ready`. */
-  get info(): ModelInfo {
+  get info(): AnyModelInfo {
     if (!this.#info) throw new Error('The model is not loaded.')
     return this.#info
+  }
+
+  /** Itself by its kind. Only after `ready`. */
+  get model(): AnyModel {
+    void this.info
+    // it speaks for a model of either kind; its info says which, and the worker refuses what is for the other
+    return this as unknown as AnyModel
   }
 
   /** Set when the loader has refused the model; its sentence is the last word. */
@@ -223,27 +229,33 @@ export class WorkerModel implements TextModel {
     return this.#activity
   }
 
-  /** Generations and submissions that have not ended. */
+  /** Generations, transcriptions and submissions that have not ended. */
   get open(): number {
-    return this.#submitted.size + this.#generations.size
+    return this.#submitted.size + this.#generations.size + this.#transcriptions.size
   }
 
   start(request: GenerateRequest, onDelta: (delta: GenerationDelta) => void): Promise<StartedGeneration> {
     return new Promise<Generation>((resolve, reject) => {
-      if (this.#over) throw new RequestError(this.#over.code, this.#over.message)
-      if (!this.#info) throw new RequestError('model_loading', 'The model is still being loaded.')
-      if (this.#channel.unsentBytes > maxUnsentBytes) {
-        throw new RequestError('queue_full', 'Too many requests wait for the model. Try again later.')
-      }
-      const id = this.#nextId++
-      try {
-        this.#channel.send({ type: 'submit', id, request: toJson(request) })
-      } catch (error) {
-        if (!(error instanceof FrameError) && !(error instanceof RangeError)) throw error
-        throw new RequestError('invalid_request', 'The request is too large or nested too deeply.')
-      }
+      const id = this.#send('submit', request)
       this.#submitted.set(id, { choices: request.n ?? 1, onDelta, resolve, reject })
     })
+  }
+
+  async transcribe(
+    request: TranscribeRequest,
+    onDelta: (delta: TranscriptionDelta) => void,
+    signal?: AbortSignal,
+  ): Promise<StartedTranscription> {
+    signal?.throwIfAborted()
+    const id = this.#send('transcribe', request)
+    const host = {
+      abort: () => this.#channel.send({ type: 'abort', id }),
+      ended: () => this.#transcriptions.delete(id),
+      listenerFailed: (error: unknown) => this.#logFault("A transcription's listener failed", error),
+    }
+    const transcription = new WorkerTranscription(id, onDelta, host, signal)
+    this.#transcriptions.set(id, transcription)
+    return transcription.started
   }
 
   stats(): Promise<EngineStats> {
@@ -273,6 +285,27 @@ export class WorkerModel implements TextModel {
     this.#close(message)
   }
 
+  /** Sends a request under a new id. Throws a RequestError. */
+  #send(type: 'submit' | 'transcribe', request: GenerateRequest | TranscribeRequest): number {
+    if (this.#over) throw new RequestError(this.#over.code, this.#over.message)
+    if (!this.#info) throw new RequestError('model_loading', 'The model is still being loaded.')
+    if (this.#channel.unsentBytes > maxUnsentBytes) {
+      throw new RequestError('queue_full', 'Too many requests wait for the model. Try again later.')
+    }
+    const id = this.#nextId++
+    try {
+      this.#channel.send({ type, id, request: toJson(request) })
+    } catch (error) {
+      if (!(error instanceof FrameError) && !(error instanceof RangeError)) throw error
+      throw new RequestError('invalid_request', 'The request is too large or nested too deeply.')
+    }
+    return id
+  }
+
+  #logFault(what: string, error: unknown): void {
+    this.events.onLog?.('error', `${what}: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`)
+  }
+
   #receive(message: ReceivedWorkerMessage): void {
     // between `shutdown` and the end of the channel nobody listens any more
     if (this.#over) return
@@ -296,10 +329,17 @@ export class WorkerModel implements TextModel {
         return
       case 'accepted':
         return this.#accepted(message.id, message.promptTokens, message.echo)
+      case 'transcribing':
+        return this.#transcriptions.get(message.id)?.begin(message)
+      case 'transcript':
+        this.#activity.stepFrames++
+        return this.#transcriptions.get(message.id)?.receive(message.delta)
       case 'rejected': {
+        const refusal = new RequestError(message.code, message.message, message.param)
+        this.#transcriptions.get(message.id)?.refuse(refusal)
         const submitted = this.#submitted.get(message.id)
         this.#submitted.delete(message.id)
-        return submitted?.reject(new RequestError(message.code, message.message, message.param))
+        return submitted?.reject(refusal)
       }
       case 'step':
         return this.#step(message.rows)
@@ -355,5 +395,8 @@ export class WorkerModel implements TextModel {
     }
     this.#statsRequests.clear()
     for (const generation of [...this.#generations.values()]) generation.fail(error)
+    for (const transcription of [...this.#transcriptions.values()]) {
+      transcription.fail(error, new RequestError(error.code, error.message))
+    }
   }
 }

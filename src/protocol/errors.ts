@@ -46,6 +46,20 @@ export const errorTable: Readonly<Record<AnyErrorCode, ErrorRow>> = {
     message: "The prompt is longer than the model's context.",
   },
   template_error: { status: 400, type: invalid, code: 'template_error', message: 'The chat template refused the messages.' },
+  audio_invalid: { status: 400, type: invalid, code: 'audio_invalid', message: 'The file is not a recording that can be read.' },
+  audio_too_long: { status: 400, type: invalid, code: 'audio_too_long', message: 'The recording is longer than this server takes.' },
+  audio_unsupported: {
+    status: 415,
+    type: invalid,
+    code: 'audio_unsupported',
+    message: 'The format of the recording is not supported. Send wav, mp3, flac or ogg.',
+  },
+  model_task_mismatch: {
+    status: 400,
+    type: invalid,
+    code: 'model_task_mismatch',
+    message: 'The model does not do what this endpoint is for.',
+  },
   // 400, 422 and their texts below are those of transformers serve
   model_pinned: { status: 400, type: invalid, code: 'model_not_found', message: 'The server serves another model.' },
   invalid_json: { status: 422, type: invalid, code: 'invalid_json', message: 'The request body is not valid JSON.' },

@@ -1,3 +1,4 @@
+import { requireTextModel } from '../engine/model-kinds.js'
 import type { GenerateRequest, GenerationDelta, StartedGeneration } from '../engine/types.js'
 import { UsageCount } from '../protocol/chat-mapping.js'
 import { ApiError, toApiError } from '../protocol/errors.js'
@@ -134,10 +135,11 @@ export class GenerationRun {
   }
 
   async #start({ model }: ModelLease): Promise<StartedGeneration> {
+    const textModel = requireTextModel(model)
     let request = this.request.generate
     for (;;) {
       try {
-        return await model.start(salted(request, this.request.owner), (delta) => this.#deliver(delta))
+        return await textModel.start(salted(request, this.request.owner), (delta) => this.#deliver(delta))
       } catch (error) {
         const next = this.#ended ? undefined : this.sink.retry?.(toApiError(error))
         if (!next) throw error

@@ -1,11 +1,12 @@
 // What the server needs of the models behind it: find the one that a request means, load it, hold it while it works, let it go.
 import type { ModelRow } from '../hub/model-rows.js'
-import type { TextModel } from '../engine/types.js'
+import type { AnyModel } from '../engine/model-kinds.js'
 import type { ServedModelName, ServedModelState } from './served-model.js'
 
 /** A model that is loaded and stays so until `release()`. */
 export interface ModelLease {
-  readonly model: TextModel
+  /** Of any kind: requireTextModel and requireSpeechModel refuse what an endpoint is not for. */
+  readonly model: AnyModel
   /** As the request named it; replies carry its `canonicalName`. */
   readonly name: ServedModelName
   /** The work has ended: the model may be unloaded when nobody else holds it. Harmless when called again. */
@@ -35,7 +36,7 @@ export interface DirectoryEntry {
   /** Requests that hold it. */
   readonly leases: number
   /** The model, when it is ready: for its statistics. */
-  readonly model?: TextModel
+  readonly model?: AnyModel
 }
 
 /** Counts since the start, for the metrics. */

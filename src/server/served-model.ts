@@ -1,4 +1,5 @@
-import type { LoadProgress, TextModel } from '../engine/types.js'
+import type { AnyModel } from '../engine/model-kinds.js'
+import type { LoadProgress } from '../engine/types.js'
 
 /** How the served model is named on the wire. */
 export interface ServedModelName {
@@ -30,12 +31,12 @@ export interface ServedModel {
   /** Further names that clients may use for it. */
   readonly aliases: readonly string[]
   /** The model while it is ready, for those who do not want to wait. */
-  readonly model: TextModel | undefined
+  readonly model: AnyModel | undefined
   /**
    * The model, ready for work. Where it is not, the request may wait within bounds; rejects with a RequestError
    * `model_loading`, `model_crashed` or `shutting_down`, and with the signal's reason when nobody waits any more.
    */
-  get(signal?: AbortSignal): Promise<TextModel>
+  get(signal?: AbortSignal): Promise<AnyModel>
   state(): ServedModelState
   health(): { ok: boolean; reason?: string }
   /** Calls the listener at each change of `state()`, until the function returned is called. */
@@ -47,7 +48,7 @@ export class InProcessModel implements ServedModel {
   readonly aliases: readonly string[]
 
   constructor(
-    readonly model: TextModel,
+    readonly model: AnyModel,
     aliases: readonly string[] = [],
   ) {
     this.aliases = aliases
@@ -58,7 +59,7 @@ export class InProcessModel implements ServedModel {
     return { id, revision, created }
   }
 
-  get(): Promise<TextModel> {
+  get(): Promise<AnyModel> {
     return Promise.resolve(this.model)
   }
 

@@ -1,5 +1,6 @@
 // The worker's side of the channel: loads one model and serves it until the channel ends.
 import type { Duplex } from 'node:stream'
+import { type AnyModel, requireTextModel } from '../engine/model-kinds.js'
 import {
   type EngineOptions,
   type GenerationDelta,
@@ -7,16 +8,16 @@ import {
   type LogLevel,
   RequestError,
   type StartedGeneration,
-  type TextModel,
 } from '../engine/types.js'
 import { defaultOutboxLimits, DeltaOutbox, type OutboxLimits } from './delta-outbox.js'
 import { FrameChannel } from './frame-channel.js'
 import { FrameError, maxFrameBytes, protocolVersion } from './frames.js'
 import { type FrontMessage, parseFrontMessage, parseOptions, parseRequest, type WorkerMessage } from './messages.js'
 import { type StepRow, toStepMessage } from './step-frame.js'
+import { Transcriptions } from './transcriptions.js'
 
 /** What a worker serves. */
-export interface WorkerTextModel extends TextModel {
+export type LocalModel = AnyModel & {
   /** Things a user should know about the load. */
   readonly warnings?: readonly string[]
   /** The same, where there is nothing to worry about. */
@@ -26,7 +27,7 @@ export interface WorkerTextModel extends TextModel {
 }
 
 /** Loads the model; rejects with an Error whose message is a sentence for the user. */
-export type LoadModel = (options: EngineOptions, onProgress: (progress: LoadProgress) => void) => Promise<WorkerTextModel>
+export type LoadModel = (options: EngineOptions, onProgress: (progress: LoadProgress) => void) => Promise<LocalModel>
 
 export interface MessageLoopOptions {
   outbox?: OutboxLimits
@@ -58,7 +59,8 @@ export class MessageLoop {
   readonly #channel: FrameChannel<WorkerMessage, FrontMessage>
   readonly #outbox: DeltaOutbox
   readonly #running = new Map<number, Running>()
-  #model: WorkerTextModel | undefined
+  readonly #transcriptions: Transcriptions
+  #model: LocalModel | undefined
   #greeted = false
   #end: LoopEnd | undefined
   #resolveEnded: (end: LoopEnd) => void = () => undefined
@@ -82,6 +84,10 @@ export class MessageLoop {
       },
       options.outbox ?? defaultOutboxLimits,
     )
+    this.#transcriptions = new Transcriptions({
+      send: (message) => void this.#channel.send(message),
+      refusal: (error) => this.#refusal(error),
+    })
     this.#channel = new FrameChannel(stream, parseFrontMessage, {
       onMessage: (message) => this.#receive(message),
       onClose: (error) => void this.#finish(error ? { reason: 'protocol_error', message: error.message } : { reason: 'channel_closed' }),
@@ -89,9 +95,9 @@ export class MessageLoop {
     })
   }
 
-  /** Generations that the model works on or whose deltas have not been sent. */
+  /** Generations and transcriptions that the model works on or whose deltas have not been sent. */
   get open(): number {
-    return Math.max(this.#running.size, this.#outbox.size)
+    return Math.max(this.#running.size, this.#outbox.size) + this.#transcriptions.size
   }
 
   log(level: LogLevel, message: string): void {
@@ -111,9 +117,13 @@ export class MessageLoop {
     if (!this.#greeted) throw new FrameError('The front did not begin with a hello.')
     switch (message.type) {
       case 'submit':
-        if (this.#running.has(message.id)) throw new FrameError(`The front used the id ${message.id} twice.`)
+        this.#requireNew(message.id)
         return void this.#submit(message.id, message.request)
+      case 'transcribe':
+        this.#requireNew(message.id)
+        return void this.#transcriptions.begin(message.id, this.#model, message.request)
       case 'abort':
+        this.#transcriptions.abort(message.id)
         this.#abort(message.id)
         return this.#release(message.id)
       case 'pause':
@@ -125,6 +135,10 @@ export class MessageLoop {
       case 'shutdown':
         return void this.#finish({ reason: 'shutdown' })
     }
+  }
+
+  #requireNew(id: number): void {
+    if (this.#running.has(id) || this.#transcriptions.has(id)) throw new FrameError(`The front used the id ${id} twice.`)
   }
 
   #hello(version: number, options: Uint8Array): void {
@@ -140,7 +154,7 @@ export class MessageLoop {
   }
 
   async #load(json: Uint8Array): Promise<void> {
-    let model: WorkerTextModel
+    let model: LocalModel
     try {
       const options = parseOptions(json)
       this.options.onOptions?.(options)
@@ -166,7 +180,7 @@ export class MessageLoop {
       const request = parseRequest(json)
       running.unfinished = request.n ?? 1
       this.#outbox.open(id, running.unfinished)
-      const generation = await model.start(request, (delta) => this.#deliver(id, running, delta))
+      const generation = await requireTextModel(model).start(request, (delta) => this.#deliver(id, running, delta))
       running.generation = generation
       const { promptTokens, echo } = generation
       this.#channel.send({ type: 'accepted', id, promptTokens, ...(echo && { echo }) })
@@ -237,7 +251,7 @@ export class MessageLoop {
     this.#outbox.expire()
     // a front that does not read needs none
     if (this.#channel.unsentBytes === 0) {
-      let active = 0
+      let active = this.#transcriptions.size
       for (const { generation } of this.#running.values()) if (generation) active++
       this.#channel.send({ type: 'heartbeat', steps: this.#steps, active, residentBytes: process.memoryUsage.rss() })
     }
@@ -260,6 +274,7 @@ export class MessageLoop {
     if (end.reason === 'load_failed') this.#channel.send({ type: 'failed', message: end.message, loader: end.loader })
     if (end.reason === 'protocol_error') this.#channel.send({ type: 'failed', message: end.message })
     for (const running of this.#running.values()) running.generation?.abort()
+    this.#transcriptions.abortAll()
     await this.#model?.close().catch(() => undefined)
     this.#channel.end(() => this.#resolveEnded(end))
   }

@@ -1,7 +1,9 @@
 // What front and worker say to each other. Ids are numbers drawn by the front, never a client's.
 import { z } from 'zod'
+import type { TranscribeRequest } from '../engine/speech-types.js'
 import type { EngineOptions, EngineStats, ErrorCode, GenerateRequest, LoadProgress, ModelInfo, PromptEcho } from '../engine/types.js'
 import { FrameError } from './frames.js'
+import { loadTimings, speechModelInfo, transcribeRequest, transcriptionDelta } from './speech-messages.js'
 import { fromStepMessage, type StepMessage, type StepRow } from './step-frame.js'
 
 const id = z.int().min(1)
@@ -17,6 +19,8 @@ const frontMessage = z.discriminatedUnion('type', [
   z.object({ type: z.literal('hello'), version: z.number(), options: json }),
   /** `request`: GenerateRequest. Answered by `accepted` or `rejected`. */
   z.object({ type: z.literal('submit'), id, request: json }),
+  /** `request`: TranscribeRequest. Answered by `transcribing` or `rejected`, unless it is aborted before. */
+  z.object({ type: z.literal('transcribe'), id, request: json }),
   /** Lifts a pause. Ids that are not open are ignored, as they may have ended meanwhile. */
   z.object({ type: z.literal('abort'), id }),
   /** No more deltas until `resume`. The worker keeps them, within bounds; the engine computes on. */
@@ -34,6 +38,9 @@ export const errorCodes = [
   'unsupported_parameter',
   'context_length_exceeded',
   'template_error',
+  'audio_invalid',
+  'audio_too_long',
+  'audio_unsupported',
   'queue_full',
   'model_loading',
   'model_crashed',
@@ -41,6 +48,7 @@ export const errorCodes = [
   'engine_error',
   'model_pinned',
   'model_required',
+  'model_task_mismatch',
   'model_too_large',
   'model_unsupported',
   'model_not_found',
@@ -48,7 +56,8 @@ export const errorCodes = [
   'model_load_failed',
 ] as const satisfies readonly ErrorCode[]
 
-const modelInfo = z.object({
+const textModelInfo = z.object({
+  kind: z.literal('text'),
   id: z.string(),
   revision: z.string(),
   created: number,
@@ -71,15 +80,7 @@ const modelInfo = z.object({
   attentionKernel: z.string(),
   hasChatTemplate: z.boolean(),
   loadMs: number,
-  timings: z.object({
-    files: number,
-    weights: number,
-    quantize: number,
-    tokenizer: number,
-    vocabulary: number,
-    context: number,
-    firstToken: number,
-  }),
+  timings: loadTimings,
 }) satisfies z.ZodType<ModelInfo>
 
 const engineStats = z.object({
@@ -119,20 +120,23 @@ const workerMessage = z.discriminatedUnion('type', [
   /** Answers the front's hello, whatever its version; only then may anything else follow. */
   z.object({ type: z.literal('hello'), version: z.number(), pid: count }),
   z.object({ type: z.literal('progress'), progress: loadProgress }),
-  z.object({ type: z.literal('ready'), info: modelInfo }),
+  z.object({ type: z.literal('ready'), info: z.discriminatedUnion('kind', [textModelInfo, speechModelInfo]) }),
   /**
    * The model could not be loaded, or the worker is about to end by an error; its last message. `loader`: the sentence is the
    * loader's, which found the model unsound or nothing that it can run.
    */
   z.object({ type: z.literal('failed'), message: z.string(), loader: z.enum(['unsupported', 'failed']).exactOptional() }),
   z.object({ type: z.literal('accepted'), id, promptTokens: count, echo: promptEcho.exactOptional() }),
+  /** A transcription has begun; its `transcript`s follow. */
+  z.object({ type: z.literal('transcribing'), id, duration: number, language: z.string(), languageName: z.string() }),
+  z.object({ type: z.literal('transcript'), id, delta: transcriptionDelta(errorCodes) }),
   z.object({ type: z.literal('rejected'), id, code: z.enum(errorCodes), message: z.string(), param: z.string().nullable() }),
   /** `stats` or the reason why there are none. */
   z.object({ type: z.literal('stats'), seq: id, stats: engineStats.exactOptional(), error: z.string().exactOptional() }),
   z.object({ type: z.literal('log'), level: z.enum(['debug', 'info', 'warning', 'error']), message: z.string() }),
   /**
    * Sent at a steady pace by the worker's event loop. `steps`: engine steps so far. `active`: accepted generations that the
-   * engine has not ended. `residentBytes`: of the process.
+   * engine has not ended, and transcriptions, accepted or not. `residentBytes`: of the process.
    */
   z.object({ type: z.literal('heartbeat'), steps: count, active: count, residentBytes: count }),
 ])
@@ -194,6 +198,11 @@ export function parseRequest(json: Uint8Array): GenerateRequest {
   const request = parseJson(json)
   checked(requestShape, 'front', request)
   return request as GenerateRequest
+}
+
+/** Throws a FrameError. */
+export function parseTranscribeRequest(json: Uint8Array): TranscribeRequest {
+  return checked(transcribeRequest, 'front', parseJson(json))
 }
 
 const optionsShape = z.looseObject({ path: z.string() })

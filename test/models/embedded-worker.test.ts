@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
+import { requireTextModel } from '../../src/engine/model-kinds.js'
 import type { GenerationDelta, GenerationParams } from '../../src/engine/types.js'
 import { resolveModel } from '../../src/models/resolve.js'
 import { SupervisedModel } from '../../src/models/supervisor.js'
@@ -14,7 +15,7 @@ beforeAll(async () => {
 afterAll(() => model.close())
 
 async function chat(content: string, params: GenerationParams = {}): Promise<{ text: string; last: GenerationDelta }> {
-  const loaded = await model.get()
+  const loaded = requireTextModel(await model.get())
   let text = ''
   return new Promise((resolve, reject) => {
     loaded

@@ -4,7 +4,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterEach, describe, expect, it, vi } from 'vitest'
-import type { GenerateRequest, TextModel } from '../../src/engine/types.js'
+import { type AnyModel, requireSpeechModel, requireTextModel } from '../../src/engine/model-kinds.js'
+import type { TranscriptionDelta } from '../../src/engine/speech-types.js'
+import type { GenerateRequest } from '../../src/engine/types.js'
 import { ModelRegistry, type RegistryOptions } from '../../src/models/registry.js'
 import { type ResolvedModel, resolveModel } from '../../src/models/resolve.js'
 import { SupervisedModel } from '../../src/models/supervisor.js'
@@ -46,10 +48,10 @@ function start(options: RegistryOptions): Started {
 
 const request = (text: string): GenerateRequest => ({ input: { kind: 'text', text }, params: { max_new_tokens: 8, do_sample: false } })
 
-async function generate(model: TextModel, text: string): Promise<string> {
+async function generate(leased: AnyModel, text: string): Promise<string> {
   return new Promise((resolve, reject) => {
     let answer = ''
-    model
+    requireTextModel(leased)
       .start(request(text), (delta) => {
         answer += delta.text
         if (delta.finishReason) resolve(delta.error ? delta.error.code : answer)
@@ -59,7 +61,13 @@ async function generate(model: TextModel, text: string): Promise<string> {
 }
 
 describe('over scripted workers', () => {
-  const local = [scripted('ok', 'ok'), scripted('slow', 'slow 300'), scripted('fail', 'fail'), scripted('exit', 'exit')]
+  const local = [
+    scripted('ok', 'ok'),
+    scripted('slow', 'slow 300'),
+    scripted('fail', 'fail'),
+    scripted('exit', 'exit'),
+    scripted('speech', 'speech'),
+  ]
 
   it('loads, generates, tells why a load failed, and tries it anew', async () => {
     const { registry, processes } = start({ local, supervisor: { workerEntry } })
@@ -106,6 +114,21 @@ describe('over scripted workers', () => {
     await vi.waitFor(() => expect(registry.entries()[0]?.state.phase).toBe('failed'))
     await expect(registry.lease('ok')).rejects.toMatchObject({ code: 'model_crashed' })
     expect((await registry.lease('slow')).name.id).toBe('slow')
+  })
+
+  it('a speech model is leased, crashes and comes back like any other', async () => {
+    const { registry } = start({ local, supervisor: { workerEntry } })
+    const { model, release } = await registry.lease('speech')
+    expect(() => requireTextModel(model)).toThrow('/v1/audio/transcriptions')
+    const last = Promise.withResolvers<TranscriptionDelta>()
+    const audio = { path: '/nonexistent' }
+    const speech = requireSpeechModel(model)
+    await speech.transcribe({ audio, prompt: 'kill' }, (delta) => delta.finishReason && last.resolve(delta))
+    expect(await last.promise).toMatchObject({ position: 1, finishReason: 'error', error: { code: 'model_crashed' } })
+    release()
+    const again = await registry.lease('speech')
+    expect(await requireSpeechModel(again.model).transcribe({ audio }, () => undefined)).toMatchObject({ language: 'en' })
+    again.release()
   })
 
   it('a shutdown in the middle of a load ends the process and whoever waits', async () => {

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterEach, describe, expect, it, vi } from 'vitest'
+import { requireTextModel } from '../../src/engine/model-kinds.js'
 import type { GenerateRequest, GenerationDelta } from '../../src/engine/types.js'
 import { SupervisedModel, type SupervisorSettings, WorkerStartError } from '../../src/models/supervisor.js'
 
@@ -40,7 +41,7 @@ async function stream(model: SupervisedModel, request: GenerateRequest): Promise
   let left = request.n ?? 1
   let end: () => void = () => undefined
   const ended = new Promise<void>((resolve) => (end = resolve))
-  const text = await model.get()
+  const text = requireTextModel(await model.get())
   await text.start(request, (delta) => {
     deltas.push(delta)
     if (delta.finishReason && --left === 0) end()
@@ -114,7 +115,7 @@ describe('a supervised worker', () => {
     const model = supervise('ok', { log })
     await model.start()
     const first = await stream(model, ask('count 1000000', { n: 2 }))
-    const waiting = model.get().then((worker) => worker.start(ask('never'), () => undefined))
+    const waiting = model.get().then((worker) => requireTextModel(worker).start(ask('never'), () => undefined))
     waiting.catch(() => undefined)
     await vi.waitFor(() => expect(first.deltas.length).toBeGreaterThan(10))
     process.kill(model.pid!, 'SIGKILL')
@@ -201,7 +202,7 @@ describe('a supervised worker', () => {
     await model.start()
     await new Promise((resolve) => setTimeout(resolve, 500))
     expect(model.health()).toEqual({ ok: true })
-    const text = await model.get()
+    const text = requireTextModel(await model.get())
     const generation = await text.start(ask('silent'), () => undefined)
     await vi.waitFor(() => expect(model.health()).toEqual({ ok: false, reason: 'stalled' }), 5000)
     generation.abort()
@@ -211,7 +212,7 @@ describe('a supervised worker', () => {
   it('stalled: requests that come in, and are accepted or refused, are no steps of the engine', async () => {
     const model = supervise('ok', { stallTimeoutMs: 300 })
     await model.start()
-    const text = await model.get()
+    const text = requireTextModel(await model.get())
     const trickle = setInterval(() => {
       text.start(ask('silent'), () => undefined).catch(() => undefined)
       text.start(ask('refuse'), () => undefined).catch(() => undefined)
@@ -226,7 +227,7 @@ describe('a supervised worker', () => {
   it('refused requests alone, however many, are no work that could stall', async () => {
     const model = supervise('ok', { stallTimeoutMs: 200 })
     await model.start()
-    const text = await model.get()
+    const text = requireTextModel(await model.get())
     void text.start(ask('never'), () => undefined).catch(() => undefined)
     const reasons = new Set<string | undefined>()
     for (const end = Date.now() + 800; Date.now() < end; await new Promise((resolve) => setTimeout(resolve, 5))) {

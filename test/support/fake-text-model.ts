@@ -47,6 +47,7 @@ interface Generation {
 }
 
 export const fakeInfo: ModelInfo = {
+  kind: 'text',
   id: 'test-org/fake',
   revision: 'main',
   created: 1_700_000_000,

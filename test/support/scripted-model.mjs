@@ -14,6 +14,7 @@ export function scriptedModel(RequestError, { word = (i) => `${i} ` } = {}) {
   let closed = false
   return {
     info: {
+      kind: 'text',
       id: 'scripted',
       revision: 'main',
       created: 1,

@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { RequestError } from '../../dist/engine/types.js'
 import { runWorkerProcess } from '../../dist/worker/worker-process.js'
 import { scriptedModel } from './scripted-model.mjs'
+import { scriptedSpeech } from './scripted-speech.mjs'
 
 runWorkerProcess(
   async (options, onProgress) => {
@@ -18,7 +19,7 @@ runWorkerProcess(
       writeFileSync(argument, '')
     }
     onProgress({ stage: 'weights', current: 1, total: 1 })
-    return scriptedModel(RequestError)
+    return verb === 'speech' ? scriptedSpeech(RequestError) : scriptedModel(RequestError)
   },
   { heartbeatMs: 50 },
 )
