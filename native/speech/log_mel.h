@@ -5,12 +5,10 @@
 #include <span>
 #include <vector>
 
+#include "speech/spectrum.h"
+
 namespace tfserve::speech {
 
-/// Samples a second of everything that is transcribed.
-inline constexpr int kSampleRate = 16000;
-/// Samples from one frame of the spectrogram to the next: 10 ms.
-inline constexpr std::size_t kHopLength = 160;
 /// Most values of one spectrogram: 1 GiB, or more than five hours at 128 mel bands.
 inline constexpr std::size_t kMaxMelValues = std::size_t{1} << 28;
 
@@ -21,7 +19,7 @@ inline constexpr std::size_t kMaxMelValues = std::size_t{1} << 28;
 /// spectrogram; then (x + 4) / 4.
 ///
 /// `frames` is how many are wanted. Where it is samples.size() / 160, the recording is taken as it is; a shorter one is followed by zeros
-/// up to frames * 160 samples, a longer one is cut there. Samples that are not finite count as zero, and every value that comes out is finite.
+/// up to frames * 160 samples, a longer one is cut there. Samples that are not finite count as zero; what comes out is always finite.
 ///
 /// Throws std::invalid_argument unless 1 <= n_mels <= 256 and n_mels * frames <= kMaxMelValues.
 std::vector<float> log_mel(std::span<const float> samples, int n_mels, std::size_t frames);
