@@ -1,5 +1,5 @@
 // Deltas of one generation that cannot be delivered yet, merged so that they grow with their text and not with their number.
-import type { GenerationDelta } from '../engine/types.js'
+import type { GenerationDelta, ToolCallDelta } from '../engine/types.js'
 
 // rough sizes in a frame: what matters is that kept data is bounded
 const tokenBytes = 5
@@ -14,11 +14,19 @@ function weight(delta: GenerationDelta): number {
   return bytes
 }
 
+// the parts of one call's arguments are one part
+function addCall(calls: ToolCallDelta[], next: ToolCallDelta): void {
+  const last = calls.at(-1)
+  const goesOn = last?.index === next.index && next.id === undefined
+  if (goesOn) calls[calls.length - 1] = { ...last, arguments: (last.arguments ?? '') + (next.arguments ?? '') }
+  else calls.push(next)
+}
+
 /** Adds `next` to `delta`, which belongs to the same choice and came before it. */
 function merge(delta: GenerationDelta, next: GenerationDelta): void {
   delta.text += next.text
   if (next.reasoning !== undefined) delta.reasoning = (delta.reasoning ?? '') + next.reasoning
-  for (const call of next.toolCalls ?? []) (delta.toolCalls ??= []).push(call)
+  for (const call of next.toolCalls ?? []) addCall((delta.toolCalls ??= []), call)
   if (next.reasoningTokens !== undefined) delta.reasoningTokens = next.reasoningTokens
   for (const token of next.tokens) delta.tokens.push(token)
   for (const logprob of next.logprobs ?? []) (delta.logprobs ??= []).push(logprob)

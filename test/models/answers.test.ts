@@ -4,6 +4,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, test, vi } from 'vitest'
 import { Engine, type GenerateOptions } from '../../src/index.js'
+import type { ToolCallDelta } from '../../src/engine/types.js'
+import { gatherCalls } from '../support/calls.js'
 import { type Golden, greedy, modelPath, readGoldens } from '../support/goldens.js'
 
 interface Meaning {
@@ -16,6 +18,7 @@ interface Meaning {
 }
 
 async function meaningOf(engine: Engine, golden: Golden, more: Partial<GenerateOptions> = {}): Promise<Meaning> {
+  const parts: ToolCallDelta[][] = []
   const meaning: Meaning = { content: '', reasoning: '', calls: [], finishReason: undefined, tokens: [], reasoningTokens: 0 }
   for await (const delta of engine.generate({
     messages: golden.messages!,
@@ -27,11 +30,12 @@ async function meaningOf(engine: Engine, golden: Golden, more: Partial<GenerateO
   })) {
     meaning.content += delta.text
     meaning.reasoning += delta.reasoning ?? ''
-    for (const call of delta.toolCalls ?? []) meaning.calls.push([call.name, JSON.parse(call.arguments ?? '')])
+    ;(parts[delta.choice] ??= []).push(...(delta.toolCalls ?? []))
     meaning.finishReason = delta.finishReason ?? meaning.finishReason
     meaning.tokens.push(...delta.tokens)
     meaning.reasoningTokens = delta.reasoningTokens ?? meaning.reasoningTokens
   }
+  meaning.calls = parts.flatMap(gatherCalls).map(({ name, value }) => [name, value])
   return meaning
 }
 

@@ -73,7 +73,7 @@ describe.each(transports)('answers with tools and reasoning over %s', (transport
           {
             id: expect.stringMatching(/^call_[0-9a-f]{24}$/) as string,
             type: 'function',
-            function: { name: 'get_weather', arguments: '{"city":"Zürich"}' },
+            function: { name: 'get_weather', arguments: '{"city": "Zürich"}' },
           },
           { id: expect.stringMatching(/^call_[0-9a-f]{24}$/) as string, type: 'function', function: { name: 'get_time', arguments: '{}' } },
         ],
@@ -94,11 +94,23 @@ describe.each(transports)('answers with tools and reasoning over %s', (transport
     'Plain text. \n',
     `${weather.slice(0, -20)}`,
     '<tool_call>{oops</tool_call> and more',
+    weather.replace('"Z', 'Z'),
+    `${weather.replace('}}', '}')} and more`,
+    '<tool_call><function=get_weather><parameter=city>\nZürich\n</parameter></function></tool_call>',
+    `<tool_call>[${weather.slice(11, -13)}, {"name": "f"}]</tool_call>`,
     `${weather}\nThere.`,
     `${thought}`,
   ])('what streams adds up to what is sent whole: %j', async (text) => {
     await using t = await serve(text)
-    for (const more of [{}, { n: 2 }, { max_tokens: 9 }, { tool_choice: 'none' }, { parallel_tool_calls: false }, { logprobs: true }]) {
+    for (const more of [
+      {},
+      { n: 2 },
+      { max_tokens: 9 },
+      { max_tokens: 17 },
+      { tool_choice: 'none' },
+      { parallel_tool_calls: false },
+      { logprobs: true },
+    ]) {
       const whole = await ask(t.port, more)
       const streamed = await post(t.port, { messages: hello, tools, stream: true, ...more })
       for (const choice of whole.choices) {
@@ -115,19 +127,47 @@ describe.each(transports)('answers with tools and reasoning over %s', (transport
     }
   })
 
-  test('a call that is cut off or broken is content, and says why it ended', async () => {
+  test('a call that is cut off or broken before its arguments is content, and says why it ended', async () => {
     await using t = await serve(weather)
-    const cut = await ask(t.port, { max_tokens: 8 })
+    const cut = await ask(t.port, { max_tokens: 6 })
     expect(cut.choices[0]).toMatchObject({
       finish_reason: 'length',
       message: { content: expect.stringContaining('<tool_call>') as string },
     })
     expect(cut.choices[0]!.message).not.toHaveProperty('tool_calls')
-    await using broken = await serve('<tool_call>\n{"name": "get_weather", "arguments": {oops}\n</tool_call>')
+    await using broken = await serve('<tool_call>\n{"name": "get_weather", arguments: {}\n</tool_call>')
     expect((await ask(broken.port)).choices[0]).toMatchObject({
       finish_reason: 'stop',
-      message: { content: '<tool_call>\n{"name": "get_weather", "arguments": {oops}\n</tool_call>' },
+      message: { content: '<tool_call>\n{"name": "get_weather", arguments: {}\n</tool_call>' },
     })
+  })
+
+  test('arguments that are cut off or broken are no JSON, and show what was written', async () => {
+    const only = (args: string) => [{ function: { name: 'get_weather', arguments: args } }]
+    await using t = await serve(weather)
+    expect((await ask(t.port, { max_tokens: 15 })).choices[0]).toMatchObject({
+      finish_reason: 'length',
+      message: { content: null, tool_calls: only('{"city"') },
+    })
+    await using broken = await serve('<tool_call>\n{"name": "get_weather", "arguments": {oops}\n</tool_call>')
+    expect((await ask(broken.port)).choices[0]).toMatchObject({
+      finish_reason: 'tool_calls',
+      message: { content: null, tool_calls: only('{oops}\n') },
+    })
+  })
+
+  test('arguments stream in parts behind a head that has none', async () => {
+    await using t = await serve(weather)
+    const streamed = await post(t.port, { messages: hello, tools, stream: true })
+    const deltas = chunks(streamed.text).flatMap((part) => (part.choices[0]?.delta as { tool_calls?: object[] }).tool_calls ?? [])
+    expect(deltas[0]).toEqual({
+      index: 0,
+      id: expect.stringMatching(/^call_/) as string,
+      type: 'function',
+      function: { name: 'get_weather', arguments: '' },
+    })
+    const rest = ['{', '"', 'city"', ': ', '"', 'Zürich"', '}']
+    expect(deltas.slice(1)).toEqual(rest.map((args) => ({ index: 0, function: { arguments: args } })))
   })
 
   test("tool_choice 'none' keeps the tools from the model, and what it says is content", async () => {
@@ -159,7 +199,7 @@ describe.each(transports)('answers with tools and reasoning over %s', (transport
     const whole = (await openai.chat.completions.create({ model, messages, tools })).choices[0]!.message
     expect(whole).toMatchObject({ content: answer.content, reasoning_content: 'I need both.' })
     const call = whole.tool_calls![0]!
-    expect(call).toMatchObject({ type: 'function', function: { name: 'get_weather', arguments: '{"city":"Zürich"}' } })
+    expect(call).toMatchObject({ type: 'function', function: { name: 'get_weather', arguments: '{"city": "Zürich"}' } })
     messages.push(whole, { role: 'tool', tool_call_id: call.id, content: 'sunny' })
     await openai.chat.completions.create({ model, messages, tools })
     const { input } = t.model.requests.at(-1)!
@@ -197,6 +237,6 @@ describe.each(transports)('answers with tools and reasoning over %s', (transport
       { maxChatCompletions: 2 },
     )
     await runner.done()
-    expect(ran[0]).toBe('{"city":"Zürich"}')
+    expect(ran[0]).toBe('{"city":"Zürich"}') // parsed and written again by the test
   })
 })

@@ -40,6 +40,30 @@ class Sink {
 }
 
 describe('the outbox', () => {
+  it('joins what it keeps of a call into one part', async () => {
+    const sink = new Sink()
+    sink.open(1)
+    sink.outbox.hold(1)
+    const parts = [
+      { index: 0, id: 'a', name: 'f', arguments: '{' },
+      { index: 0, arguments: '"x":' },
+      { index: 0, arguments: '1}' },
+      { index: 1, id: 'b', name: 'g', arguments: '{' },
+      { index: 1, arguments: '}' },
+    ]
+    for (const part of parts) sink.outbox.add(1, delta(0, '', { toolCalls: [part] }))
+    sink.outbox.release(1)
+    await turn()
+    expect(sink.steps.flat().map((row) => row.delta.toolCalls)).toEqual([
+      [
+        { index: 0, id: 'a', name: 'f', arguments: '{"x":1}' },
+        { index: 1, id: 'b', name: 'g', arguments: '{}' },
+      ],
+    ])
+    // what is kept is a copy
+    expect(parts[0]!.arguments).toBe('{')
+  })
+
   it('sends the deltas of a turn as one step', async () => {
     const sink = new Sink()
     for (const id of [1, 2, 3]) sink.open(id)

@@ -1,7 +1,7 @@
 // Between the engine's deltas and their reader: turns the text of one choice into content, reasoning and tool calls.
 import { randomBytes } from 'node:crypto'
 import type { GenerationDelta, ToolCallDelta } from '../types.js'
-import type { AnswerParser, AnswerPart, ToolCall } from './answer.js'
+import type { AnswerParser, AnswerPart, CallPart } from './answer.js'
 
 /** Ids of calls are ours and cannot be guessed: a client's own id may be in use twice. */
 export const newCallId = (): string => `call_${randomBytes(12).toString('hex')}`
@@ -51,7 +51,8 @@ export class AnswerReader {
     if (whole && this.#calls > 0) read.finishReason = 'tool_calls'
   }
 
-  #callDelta({ name, arguments: text }: ToolCall): ToolCallDelta {
+  #callDelta({ name, arguments: text }: CallPart): ToolCallDelta {
+    if (name === undefined) return { index: this.#calls - 1, arguments: text }
     return { index: this.#calls++, id: this.newId(), name, arguments: text }
   }
 }

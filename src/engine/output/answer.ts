@@ -7,11 +7,19 @@ export interface ToolCall {
   arguments: string
 }
 
+/** What one piece of text brought of a call. */
+export interface CallPart {
+  /** With the first part of a call only. */
+  name?: string
+  /** New text of the arguments. All together are the JSON text of an object, unless the model made a mistake or was cut off. */
+  arguments: string
+}
+
 /** What one piece of text brought. */
 export interface AnswerPart {
   content: string
   reasoning: string
-  calls: ToolCall[]
+  calls: CallPart[]
 }
 
 /** Reads the text of one choice, piece by piece. How the text is cut into pieces changes nothing but when a part is given out. */
@@ -83,7 +91,9 @@ export class Answer {
   #thought = new TrimmedText(true, true)
   #anyThought = false
   #afterBlock = false
+  /** Calls that have ended. */
   #calls = 0
+  #callOpen = false
   #endsWithCall = false
   #part: AnswerPart = { content: '', reasoning: '', calls: [] }
 
@@ -131,12 +141,35 @@ export class Answer {
     this.#content.dropSpace()
   }
 
+  /** A whole call. */
   call(call: ToolCall): void {
+    this.beginCall(call.name)
+    this.callArguments(call.arguments)
+    this.endCall(true)
+  }
+
+  /** A call whose arguments follow. */
+  beginCall(name: string): void {
     if (this.full) return
     this.border()
+    this.#callOpen = true
+    this.#endsWithCall = false
+    this.#part.calls.push({ name, arguments: '' })
+  }
+
+  callArguments(text: string): void {
+    if (!this.#callOpen || text === '') return
+    const last = this.#part.calls.at(-1)
+    if (last) last.arguments += text
+    else this.#part.calls.push({ arguments: text })
+  }
+
+  /** The open call, if there is one, has ended. @param whole its arguments are complete */
+  endCall(whole: boolean): void {
+    if (!this.#callOpen) return
+    this.#callOpen = false
     this.#calls++
-    this.#endsWithCall = true
-    this.#part.calls.push(call)
+    this.#endsWithCall = whole
   }
 
   /** What has come since the last take. */

@@ -1,5 +1,7 @@
 // Calls written as JSON objects, and the values of arguments written as bare text.
 import type { ToolCall } from './answer.js'
+import { type CallStart, maxCallHead } from './call-reader.js'
+import { jsonDialect, ObjectReader } from './object-reader.js'
 
 type JsonObject = Record<string, unknown>
 
@@ -40,6 +42,21 @@ export function jsonCall(value: unknown): ToolCall | undefined {
   return typeof name === 'string' && name !== '' && text !== undefined ? { name, arguments: text } : undefined
 }
 
+const string = String.raw`"(?:[^"\\\p{Cc}]|\\.)*"`
+const head = new RegExp(
+  String.raw`^\s*\{\s*(?:"type"\s*:\s*"function"\s*,\s*)?(?:"id"\s*:\s*${string}\s*,\s*)?(?<inner>"function"\s*:\s*\{\s*)?` +
+    String.raw`"name"\s*:\s*(?<name>${string})\s*,\s*"(?:arguments|parameters)"\s*:\s*(?=\{)`,
+  'u',
+)
+
+/** A call that names its function before its arguments, which are an object; any other is read when it is whole. */
+export function jsonCallStart(body: string): CallStart | undefined {
+  const found = head.exec(body.slice(0, maxCallHead))
+  const name = found && parseExactly(found.groups!['name']!)
+  if (typeof name !== 'string' || name === '') return undefined
+  return { name, reader: new ObjectReader(jsonDialect, found!.groups!['inner'] === undefined ? 1 : 2), at: found![0].length }
+}
+
 /** One call or a list of them; undefined when any of it is none. */
 export function jsonCalls(body: string): ToolCall[] | undefined {
   const value = parseExactly(body.trim())
@@ -59,6 +76,12 @@ function schemaTypes(schema: unknown): string[] {
 export function takesText(schema: unknown): boolean {
   const types = schemaTypes(schema)
   return types.length === 0 || types.includes('string')
+}
+
+/** Every text is its own value: what the schema says of its type begins with a string, or there is nothing. */
+export function isTextFirst(schema: unknown): boolean {
+  const [first = 'string'] = schemaTypes(schema)
+  return first === 'string'
 }
 
 /** A text as a value of a type; undefined: it is none. */

@@ -1,6 +1,6 @@
 // Gemma 4: every marker is a token of its own.
 import type { Constraint } from '../constraint.js'
-import { gemmaCall } from './call-gemma.js'
+import { gemmaCall, gemmaCallStart } from './call-gemma.js'
 import { anyOf, argumentsOf, behindReasoning, type CallableTool, callsOf, guardedText, literal, sequence } from './constraints.js'
 import type { AnswerFormat } from './format.js'
 import { type Block, MarkupParser } from './markup-parser.js'
@@ -11,6 +11,7 @@ const blocks: readonly Block[] = [
     kind: 'call',
     open: '<|tool_call>',
     close: '<tool_call|>',
+    start: gemmaCallStart,
     read: (body) => {
       const call = gemmaCall(body)
       return call && [call]

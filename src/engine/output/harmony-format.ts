@@ -1,10 +1,11 @@
 // gpt-oss's harmony: the answer is a row of messages, each with a header that says which channel or tool it goes to.
 import type { Constraint } from '../constraint.js'
-import { Answer, type AnswerParser, type AnswerPart } from './answer.js'
 import { argumentsText, parseExactly } from './call-json.js'
 import { anyOf, argumentsOf, type CallableTool, literal, optional, sequence, textUntil, textWithout } from './constraints.js'
 import type { AnswerFormat, ParserOptions } from './format.js'
 import { findMarker } from './markers.js'
+import { jsonDialect, ObjectReader } from './object-reader.js'
+import { PiecewiseParser } from './piecewise-parser.js'
 
 const start = '<|start|>'
 const message = '<|message|>'
@@ -16,64 +17,60 @@ const maxHeader = 256
 const recipientOf = /\bto=(?:functions\.)?([^\s<]+)/
 const channelOf = /<\|channel\|>\s*(\w+)/
 
-type Body = { kind: 'content' | 'reasoning' } | { kind: 'call'; header: string; name: string }
+interface CallBody {
+  kind: 'call'
+  header: string
+  name: string
+  /** Once the arguments have begun as an object; what is none is read as a whole. */
+  reader?: ObjectReader
+}
+interface SpokenBody {
+  kind: 'content' | 'reasoning'
+  /** White space at its beginning belongs to the call before it. */
+  behindCall?: boolean
+}
+type Body = SpokenBody | CallBody
 
-class HarmonyParser implements AnswerParser {
-  readonly #answer: Answer
+class HarmonyParser extends PiecewiseParser {
   readonly #readCalls: boolean
   /** What is being said; undefined within a header. */
   #body: Body | undefined
-  #text = ''
   #searched = 0
-  #ended = false
 
   constructor(prompt: string, options: ParserOptions) {
-    this.#answer = new Answer(options.maxCalls)
+    super(options.maxCalls)
     this.#readCalls = options.readCalls
     // the template has begun the header
     const begun = prompt.lastIndexOf(start)
     if (begun >= 0) this.push(prompt.slice(begun + start.length))
-    this.#answer.take()
   }
 
   get inReasoning(): boolean {
     return this.#body?.kind === 'reasoning'
   }
 
-  get endsWithCall(): boolean {
-    return this.#answer.endsWithCall
+  protected step(): boolean {
+    return this.#body ? this.#stepBody(this.#body) : this.#stepHeader()
   }
 
-  get full(): boolean {
-    return this.#answer.full
-  }
-
-  push(text: string): AnswerPart {
-    this.#text += text
-    while (this.#body ? this.#stepBody(this.#body) : this.#stepHeader());
-    return this.#answer.take()
-  }
-
-  finish(cut: boolean): AnswerPart {
-    this.#ended = true
-    while (this.#body ? this.#stepBody(this.#body) : this.#stepHeader());
-    if (this.#body?.kind === 'call') this.#endCall(this.#body, this.#text, cut)
+  protected end(): void {
+    const body = this.#body
+    if (body?.kind === 'call') this.#endCall(body, this.text)
     // a header that names a tool is lost work; one that names a channel says nothing
-    else if (!this.#body && (recipientOf.test(this.#text) || !this.#text.includes(channel))) this.#answer.content(spoken(this.#text))
-    return this.#answer.finish()
+    else if (!body && (recipientOf.test(this.text) || !this.text.includes(channel))) this.answer.content(spoken(this.text))
   }
 
   #stepHeader(): boolean {
-    const { at, marker } = findMarker(this.#text, [message], this.#ended, this.#searched)
+    const { at, marker } = findMarker(this.text, [message], this.ended, this.#searched)
     this.#searched = at
     if (marker !== undefined) {
-      this.#open(this.#text.slice(0, at))
+      this.#open(this.text.slice(0, at))
       this.#cut(at + marker.length)
       return true
     }
-    if (this.#text.length <= maxHeader) return false
+    if (this.text.length <= maxHeader) return false
     this.#body = { kind: 'content' }
-    this.#text = spoken(this.#text)
+    this.text = spoken(this.text)
     this.#searched = 0
     return true
   }
@@ -82,40 +79,69 @@ class HarmonyParser implements AnswerParser {
     const name = this.#readCalls ? recipientOf.exec(header)?.[1] : undefined
     if (name !== undefined) this.#body = { kind: 'call', header, name }
     else this.#body = { kind: channelOf.exec(header)?.[1] === 'analysis' ? 'reasoning' : 'content' }
-    this.#answer.border()
+    this.answer.border()
   }
 
   #stepBody(body: Body): boolean {
-    const { at, marker } = findMarker(this.#text, ends, this.#ended, this.#searched)
+    if (body.kind !== 'call' && body.behindCall) {
+      this.text = this.text.trimStart()
+      body.behindCall = this.text === ''
+    }
+    const { at, marker } = findMarker(this.text, ends, this.ended, this.#searched)
     if (body.kind === 'call') {
+      if (!body.reader && /^\s*\{/.test(this.text.slice(0, at))) {
+        body.reader = new ObjectReader(jsonDialect)
+        this.text = this.text.trimStart()
+        this.answer.beginCall(body.name)
+        return this.#stepBody(body)
+      }
+      if (body.reader) return this.#stepArguments(body.reader, at, marker)
       this.#searched = at
       if (marker === undefined) return false
-      this.#endCall(body, this.#text.slice(0, at) + marker, false)
+      this.#endCall(body, this.text.slice(0, at) + marker)
     } else {
-      if (body.kind === 'reasoning') this.#answer.reasoning(this.#text.slice(0, at))
-      else this.#answer.content(this.#text.slice(0, at))
+      if (body.kind === 'reasoning') this.answer.reasoning(this.text.slice(0, at))
+      else this.answer.content(this.text.slice(0, at))
       if (marker === undefined) {
         this.#cut(at)
         return false
       }
     }
-    this.#cut(at + marker.length)
-    this.#body = undefined
-    this.#answer.border()
+    this.#endBody(at + marker.length)
     return true
   }
 
-  /** @param said the arguments, and the marker where there is one */
-  #endCall({ header, name }: Body & { kind: 'call' }, said: string, cut: boolean): void {
+  #stepArguments(reader: ObjectReader, at: number, marker: string | undefined): boolean {
+    this.answer.callArguments(reader.push(this.text.slice(0, at), marker !== undefined || this.ended))
+    this.#cut(at)
+    if (reader.over || marker !== undefined || this.ended) this.answer.endCall(reader.whole)
+    if (reader.over) {
+      this.text = reader.rest + this.text
+      this.#body = { kind: 'content', behindCall: true }
+      return true
+    }
+    if (marker !== undefined) this.#endBody(marker.length)
+    return marker !== undefined
+  }
+
+  #endBody(end: number): void {
+    this.#cut(end)
+    this.#body = undefined
+    this.answer.border()
+  }
+
+  /** A call that has not begun. @param said the arguments, and the marker where there is one */
+  #endCall({ header, name, reader }: CallBody, said: string): void {
+    if (reader) return
     const end = ends.find((marker) => said.endsWith(marker)) ?? ''
     const body = said.slice(0, said.length - end.length).trim()
-    const text = body === '' ? (cut ? undefined : '{}') : argumentsText(parseExactly(body) ?? false)
-    if (text === undefined) this.#answer.content(spoken(header) + message + said)
-    else this.#answer.call({ name, arguments: text })
+    const text = body === '' ? (this.cut ? undefined : '{}') : argumentsText(parseExactly(body) ?? false)
+    if (text === undefined) this.answer.content(spoken(header) + message + said)
+    else this.answer.call({ name, arguments: text })
   }
 
   #cut(at: number): void {
-    this.#text = this.#text.slice(at)
+    this.text = this.text.slice(at)
     this.#searched = 0
   }
 }

@@ -1,21 +1,17 @@
 // ChatML's tags: <think>…</think> and <tool_call>…</tool_call> (Qwen, SmolLM3, Hermes, DeepSeek-R1's distillations).
 import type { Constraint } from '../constraint.js'
-import type { ToolCall } from './answer.js'
-import { jsonCalls } from './call-json.js'
-import { tagCall, tagCallConstraint } from './call-tags.js'
+import { jsonCalls, jsonCallStart } from './call-json.js'
+import type { CallStart } from './call-reader.js'
+import { tagCallConstraint, tagCallStart } from './call-tags.js'
 import { anyOf, argumentsOf, behindReasoning, type CallableTool, callsOf, gap, guardedText, literal, sequence } from './constraints.js'
 import type { AnswerFormat, ToolSchemas } from './format.js'
 import { type Block, MarkupParser } from './markup-parser.js'
 
 // what a call holds is JSON, or for newer models tags of its own
-function readCalls(body: string, tools: ToolSchemas): ToolCall[] | undefined {
-  if (!body.trimStart().startsWith('<')) return jsonCalls(body)
-  const call = tagCall(body, tools)
-  return call && [call]
-}
+const startCall = (body: string, tools: ToolSchemas): CallStart | undefined => jsonCallStart(body) ?? tagCallStart(body, tools)
 
 const think: Block = { kind: 'reasoning', open: '<think>', close: '</think>', control: false }
-const toolCall: Block = { kind: 'call', open: '<tool_call>', close: '</tool_call>', read: readCalls, jsonStrings: true }
+const toolCall: Block = { kind: 'call', open: '<tool_call>', close: '</tool_call>', start: startCall, read: jsonCalls, jsonStrings: true }
 
 const jsonCall = (tool: CallableTool): Constraint =>
   sequence(literal(`{"name": ${JSON.stringify(tool.name)}, "arguments": `), argumentsOf(tool), literal('}'))

@@ -28,6 +28,14 @@ test('calls get ids and indices, and the answer ends for their sake', () => {
     { index: 0, id: 'id0', name: 'f', arguments: '{"a":1}' },
     { index: 1, id: 'id1', name: 'f', arguments: '{"a":1}' },
   ])
+  const parts = read(['<tool_call>{"name":"f","arguments":{', '"a"', ':1}}', `</tool_call>${call.slice(0, -15)}`, '1}'], 'stop').deltas
+  expect(parts.map(({ toolCalls }) => toolCalls)).toEqual([
+    [{ index: 0, id: 'id0', name: 'f', arguments: '{' }],
+    [{ index: 0, arguments: '"a"' }],
+    [{ index: 0, arguments: ':1}' }],
+    [{ index: 1, id: 'id1', name: 'f', arguments: '{"a":' }],
+    [{ index: 1, arguments: '1}' }],
+  ])
   expect(last.finishReason).toBe('tool_calls')
   expect(deltas.map(({ text }) => text).join('')).toBe('Hi')
 })
@@ -49,6 +57,10 @@ test.each<[string, string[], FinishReason, FinishReason]>([
   ['cut off within the second call', [call, call.slice(0, 30)], 'length', 'length'],
   ['cut off in the text behind a call', [call, 'and'], 'length', 'length'],
   ['a call without its end', [call.slice(0, -12)], 'stop', 'tool_calls'],
+  ['cut off in the arguments of the only call', [call.slice(0, 39)], 'length', 'length'],
+  ['cut off behind the arguments', [call.slice(0, -13)], 'length', 'tool_calls'],
+  ['broken arguments', [call.replace('"a"', 'a')], 'stop', 'tool_calls'],
+  ['broken arguments, cut off', [call.replace('"a"', 'a')], 'length', 'length'],
   ['a broken call', [call.replace('{', '')], 'stop', 'stop'],
   ['no call', ['x'], 'stop', 'stop'],
   ['aborted', [call, ''], 'abort', 'abort'],
@@ -60,6 +72,9 @@ test('one call is enough: the answer ends with it, whatever the model goes on to
   const { reader, deltas } = read(['A', `${call}${call}`], 'stop', 1)
   expect(deltas[1]).toMatchObject({ finishReason: 'tool_calls', toolCalls: [{ index: 0 }] })
   expect(deltas[1]!.toolCalls).toHaveLength(1)
+  const unended = new AnswerReader(taggedFormat.parser('', { tools: new Map(), readCalls: true, maxCalls: 1 }))
+  expect(unended.read(delta(call.slice(0, 39), 1))).not.toHaveProperty('finishReason')
+  expect(unended.done).toBe(false)
   const early = new AnswerReader(taggedFormat.parser('', { tools: new Map(), readCalls: true, maxCalls: 1 }))
   expect(early.read(delta(call, 1))).toMatchObject({ finishReason: 'tool_calls', toolCalls: [{ index: 0 }] })
   expect(early.done).toBe(true)

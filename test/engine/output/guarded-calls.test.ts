@@ -6,6 +6,7 @@ import { gemma4Format } from '../../../src/engine/output/gemma4-format.js'
 import { harmonyFormat } from '../../../src/engine/output/harmony-format.js'
 import { nestedTagsFormat, taggedFormat, thinkFormat } from '../../../src/engine/output/tagged-format.js'
 import { toolSchemas } from '../../../src/engine/output/tools.js'
+import { gatherCalls } from '../../support/calls.js'
 import { matches } from '../../support/constraint-matcher.js'
 
 const parameters = { type: 'object', properties: { n: { type: 'integer' } }, required: ['n'], additionalProperties: false }
@@ -73,9 +74,8 @@ describe.each(Object.entries(notations))('%s', (_name, { format, prompt, call, p
   const takes = (text: string, more: Partial<AllowedCalls> = {}): boolean => matches(guard(more), text, judge)
   const callsIn = (text: string): [string, unknown][] => {
     const parser = format.parser(prompt, { tools: toolSchemas(wire), readCalls: true, maxCalls: Infinity })
-    return [parser.push(text), parser.finish(false)].flatMap((part) =>
-      part.calls.map(({ name, arguments: args }): [string, unknown] => [name, JSON.parse(args)]),
-    )
+    const parts = [parser.push(text), parser.finish(false)].flatMap((part) => part.calls)
+    return gatherCalls(parts).map(({ name, value }): [string, unknown] => [name, value])
   }
 
   // what ends reasoning that the template began

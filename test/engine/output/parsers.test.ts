@@ -3,7 +3,7 @@ import type { AnswerFormat, ParserOptions } from '../../../src/engine/output/for
 import { gemma4Format } from '../../../src/engine/output/gemma4-format.js'
 import { harmonyFormat } from '../../../src/engine/output/harmony-format.js'
 import { taggedFormat, thinkFormat } from '../../../src/engine/output/tagged-format.js'
-import { tagCall } from '../../../src/engine/output/call-tags.js'
+import { gatherCalls } from '../../support/calls.js'
 import { toolSchemas } from '../../../src/engine/output/tools.js'
 
 const weather = {
@@ -21,17 +21,22 @@ const defaults: ParserOptions = { tools: toolSchemas([weather]), readCalls: true
 interface Read {
   content: string
   reasoning: string
+  /** Arguments that are no JSON as the text that they are. */
   calls: [name: string, args: unknown][]
+  /** The arguments of each call to the byte. */
+  texts: string[]
   endsWithCall: boolean
 }
 
 function read(format: AnswerFormat, pieces: readonly string[], prompt = '', options: Partial<ParserOptions> = {}, cut = false): Read {
   const parser = format.parser(prompt, { ...defaults, ...options })
   const parts = [...pieces.map((piece) => parser.push(piece)), parser.finish(cut)]
+  const calls = gatherCalls(parts.flatMap((part) => part.calls))
   return {
     content: parts.map((part) => part.content).join(''),
     reasoning: parts.map((part) => part.reasoning).join(''),
-    calls: parts.flatMap((part) => part.calls.map((call): [string, unknown] => [call.name, JSON.parse(call.arguments)])),
+    calls: calls.map(({ name, value, arguments: text }): [string, unknown] => [name, value === undefined ? text : value]),
+    texts: calls.map((call) => call.arguments),
     endsWithCall: parser.endsWithCall,
   }
 }
@@ -106,11 +111,56 @@ const tagged: Omit<Case, 'format'>[] = [
   },
   { name: 'a call without its end', text: call.replace('\n</tool_call>', ''), calls: [paris] },
   { name: 'a call that is cut off within its end', text: call.slice(0, -4), cut: true, calls: [paris] },
-  { name: 'a cut call is content', text: `Hi\n${call.slice(0, 50)}`, cut: true, content: `Hi\n${call.slice(0, 50)}` },
+  { name: 'a call cut before its arguments is content', text: `Hi\n${call.slice(0, 47)}`, cut: true, content: `Hi\n${call.slice(0, 47)}` },
+  { name: 'arguments that are cut', text: `Hi\n${call.slice(0, 60)}`, cut: true, content: 'Hi', calls: [['get_weather', '{"city": "P']] },
+  { name: 'a number that is cut', text: '<tool_call>{"name":"f","arguments":{"a":12', cut: true, calls: [['f', '{"a":12']] },
   {
-    name: 'broken JSON is content',
-    text: '<tool_call>\n{"name": "f", "arguments": {oops}\n</tool_call>',
-    content: '<tool_call>\n{"name": "f", "arguments": {oops}\n</tool_call>',
+    name: 'a whole call that is cut behind its arguments',
+    text: '<tool_call>{"name":"f","arguments":{"a":1}',
+    cut: true,
+    calls: [['f', { a: 1 }]],
+  },
+  {
+    name: 'broken JSON is what the model wrote',
+    text: '<tool_call>\n{"name": "f", "arguments": {oops}}</tool_call> Sorry.',
+    content: 'Sorry.',
+    calls: [['f', '{oops}}']],
+  },
+  {
+    name: 'broken in a string: the first closing tag closes',
+    text: `<tool_call>{"name":"f","arguments":{"a":"one\ntwo</tool_call>${call}`,
+    calls: [['f', '{"a":"one\ntwo'], paris],
+  },
+  { name: 'a brace too few', text: '<tool_call>{"name":"f","arguments":{"a":1}</tool_call>.', content: '.', calls: [['f', { a: 1 }]] },
+  {
+    name: 'a brace too many',
+    text: '<tool_call>{"name":"f","arguments":{"a":1}}} </tool_call>.',
+    content: '} .',
+    calls: [['f', { a: 1 }]],
+  },
+  {
+    name: 'text behind a call that nothing closes',
+    text: `${call.replace('\n</tool_call>', '')}\nIt is \n${call}`,
+    content: 'It is',
+    calls: [paris, paris],
+  },
+  {
+    name: 'two calls without a tag between them',
+    text: `First.\n${call.replace('\n</tool_call>', '')}\n${call}\nThen.`,
+    content: 'First.\n\nThen.',
+    calls: [paris, paris],
+  },
+  {
+    name: 'more than name and arguments',
+    text: '<tool_call>{"type": "function", "id": "x", "name": "f", "arguments": {"a": {"b": [1, {}]}}, "z": {"y": "</tool_call>"}}</tool_call>!',
+    content: '!',
+    calls: [['f', { a: { b: [1, {}] } }]],
+  },
+  { name: 'arguments before the name', text: '<tool_call>{"arguments":{"a":1},"name":"f"}</tool_call>', calls: [['f', { a: 1 }]] },
+  {
+    name: 'a name that says it with escapes',
+    text: '<tool_call>{"name":"a\\u0062</tool_call>\\"","arguments":{"é\\n\ud83d\ude00":"\ud83d\ude00\\ud83d"}}</tool_call>',
+    calls: [['ab</tool_call>"', { 'é\n\ud83d\ude00': '\ud83d\ude00\ud83d' }]],
   },
   {
     name: 'arguments that are no object are content',
@@ -145,9 +195,29 @@ const tagged: Omit<Case, 'format'>[] = [
     calls: [['get_weather', { days: 'soon' }]],
   },
   {
-    name: 'broken tags are content',
+    name: 'a parameter without its end',
     text: '<tool_call><function=f><parameter=a>1</function></tool_call>',
-    content: '<tool_call><function=f><parameter=a>1</function></tool_call>',
+    calls: [['f', '{"a":"1</function>']],
+  },
+  {
+    name: 'a typed parameter without its end',
+    text: '<tool_call><function=get_weather><parameter=days>1}</function></tool_call>',
+    calls: [['get_weather', '{"days":"1}</function>']],
+  },
+  {
+    name: 'text between tags',
+    text: '<tool_call><function=f>\n<parameter=a>1</parameter> and "b" }</function></tool_call>!',
+    content: 'and "b" }</function>!',
+    calls: [['f', '{"a":"1"']],
+  },
+  { name: 'a tag that is cut', text: '<tool_call><function=f><param</tool_call>!', content: '<param!', calls: [['f', '{']] },
+  { name: 'tags that are cut', text: '<tool_call><function=f><parameter=a>\nx\n</para', cut: true, calls: [['f', '{"a":"x\\n</para']] },
+  { name: 'a call of tags that is cut before any parameter', text: '<tool_call><function=f>', cut: true, calls: [['f', '{']] },
+  { name: 'tags without a name are content', text: '<tool_call><function= ></tool_call>', content: '<tool_call><function= ></tool_call>' },
+  {
+    name: 'line breaks of a value',
+    text: '<tool_call><function=f><parameter=a>\r\n\n"\ud83d\ude00\r\n\n\r\n</parameter><parameter=b>\n</parameter></function></tool_call>',
+    calls: [['f', { a: '\n"\ud83d\ude00\r\n\n', b: '' }]],
   },
 ]
 
@@ -180,14 +250,17 @@ const gemma: Omit<Case, 'format'>[] = [
       ['g', {}],
     ],
   },
-  { name: 'a broken call is content', text: '<|tool_call>call:f{a:}<tool_call|>x', content: '<|tool_call>call:f{a:}<tool_call|>x' },
-  { name: 'a cut call is content', text: `<|tool_call>call:f{a:${q}x`, cut: true, content: `<|tool_call>call:f{a:${q}x` },
+  { name: 'a broken call shows what was written', text: '<|tool_call>call:f{a:}<tool_call|>x', content: 'x', calls: [['f', '{"a":}']] },
+  { name: 'a bare word is no value', text: '<|tool_call>call:f{a:Oslo}<tool_call|>', calls: [['f', '{"a":Oslo}']] },
+  { name: 'arguments that are cut', text: `<|tool_call>call:f{a:${q}x"`, cut: true, calls: [['f', '{"a":"x\\"']] },
+  { name: 'a call cut in its name is content', text: '<|tool_call>call:f', cut: true, content: '<|tool_call>call:f' },
+  { name: 'a call without a name is content', text: '<|tool_call>call:{}<tool_call|>', content: '<|tool_call>call:{}<tool_call|>' },
   { name: 'a call without its end', text: `<|tool_call>call:f{a:${q}x${q}}`, calls: [['f', { a: 'x' }]] },
   { name: 'marks that mean nothing', text: 'a<channel|>b<turn|>', content: 'ab' },
   {
     name: 'nesting has an end',
-    text: `<|tool_call>call:f{a:${'['.repeat(500)}${']'.repeat(500)}}<tool_call|>`,
-    content: `<|tool_call>call:f{a:${'['.repeat(500)}${']'.repeat(500)}}<tool_call|>`,
+    text: `<|tool_call>call:f{a:${'['.repeat(600)}${q}${']'.repeat(600)}}<tool_call|>`,
+    calls: [['f', `{"a":${'['.repeat(600)}${q}${']'.repeat(600)}}`]],
   },
 ]
 
@@ -217,11 +290,28 @@ const harmony: Omit<Case, 'format'>[] = [
   },
   { name: 'a call without arguments', prompt: begun, text: ' to=functions.f<|channel|>commentary<|message|>', calls: [['f', {}]] },
   {
-    name: 'a cut call is content',
+    name: 'a call cut before its arguments is content',
+    prompt: begun,
+    cut: true,
+    text: ' to=functions.f<|channel|>commentary json<|message|> ',
+    content: 'to=functions.f<|channel|>commentary json<|message|> ',
+  },
+  {
+    name: 'arguments that are cut',
     prompt: begun,
     cut: true,
     text: ' to=functions.f<|channel|>commentary json<|message|>{"a": ',
-    content: 'to=functions.f<|channel|>commentary json<|message|>{"a": ',
+    calls: [['f', '{"a": ']],
+  },
+  {
+    name: 'broken arguments, and text behind whole ones',
+    prompt: begun,
+    text: ' to=functions.f<|channel|>commentary json<|message|> {"a": oops}<|call|><|start|>assistant to=functions.g<|message|>\n{"a": 1} \nso <|end|>',
+    content: 'so',
+    calls: [
+      ['f', '{"a": oops}'],
+      ['g', { a: 1 }],
+    ],
   },
   { name: 'a cut header that calls is content', prompt: begun, cut: true, text: ' to=functions.f<|chan', content: ' to=functions.f<|chan' },
   { name: 'a cut header that says nothing', prompt: begun, cut: true, text: '<|channel|>anal', content: '' },
@@ -246,15 +336,17 @@ const cases: Case[] = [
 describe.each(cases)('$format.name: $name', ({ format, text, prompt, options, cut, content = '', reasoning = '', calls = [] }) => {
   const expected = { content, reasoning, calls }
 
+  const whole = read(format, [text], prompt, options, cut)
+
   test('is read', () => {
-    expect(read(format, [text], prompt, options, cut)).toMatchObject(expected)
+    expect(whole).toMatchObject(expected)
   })
 
-  test('the same however it is cut', () => {
-    const characters = [...text]
-    expect(read(format, characters, prompt, options, cut)).toMatchObject(expected)
+  test('the same to the byte however it is cut', () => {
+    expect(read(format, [...text], prompt, options, cut)).toEqual(whole)
+    expect(read(format, text.split(''), prompt, options, cut)).toEqual(whole)
     for (let at = 0; at <= text.length; at++) {
-      expect(read(format, [text.slice(0, at), text.slice(at)], prompt, options, cut)).toMatchObject(expected)
+      expect(read(format, [text.slice(0, at), text.slice(at)], prompt, options, cut)).toEqual(whole)
     }
     let state = 7
     const random = (n: number): number => (state = (state * 1103515245 + 12345) & 0x7fffffff) % n
@@ -265,12 +357,59 @@ describe.each(cases)('$format.name: $name', ({ format, text, prompt, options, cu
         pieces.push(text.slice(at, at + size))
         at += size
       }
-      expect(read(format, pieces, prompt, options, cut)).toMatchObject(expected)
+      expect(read(format, pieces, prompt, options, cut)).toEqual(whole)
     }
   })
 })
 
 describe('what is held back', () => {
+  test.each<[string, AnswerFormat, string[], string[]]>([
+    [
+      'of JSON numbers and words, and the mark of an escape',
+      taggedFormat,
+      ['<tool_call>{"na', 'me":"f", "arguments"', ': {', '"a', '":', ' 1', '2', ',"b', '":"x', '\\', 'n', '</t', '"}', '}', '</tool_call>'],
+      ['', '', '{', '"a', '":', ' ', '', '12,"b', '":"x', '', '\\n', '', '</t"}', '', ''],
+    ],
+    [
+      'of tags values that need their type, and what may end a text',
+      taggedFormat,
+      [
+        '<tool_call><function=get_weather>',
+        '<parameter=city>',
+        '\nOs',
+        'lo\n',
+        '</param',
+        'eter><parameter=days>',
+        '1',
+        '2</parameter>',
+        '</function>',
+      ],
+      ['{', '"city":', '"Os', 'lo', '', '","days":', '', '12', '}'],
+    ],
+    [
+      'of Gemma keys and words',
+      gemma4Format,
+      ['<|tool_call>call:f', '{ci', 'ty', ':<|', '"|>Os', 'lo<', '|"|>', ',n:tr', 'ue', '}', '<tool_call|>'],
+      ['', '{', '', '"city":', '"Os', 'lo', '"', ',"n":', '', 'true}', ''],
+    ],
+    [
+      'of harmony as of JSON',
+      harmonyFormat,
+      [' to=functions.f<|message|>', ' ', '{"a', '":tr', 'ue', '}', '<|call|>'],
+      ['', '', '{"a', '":', '', 'true}', ''],
+    ],
+  ])('of arguments: %s', (_name, format, pieces, expected) => {
+    const parser = format.parser('<|start|>assistant', defaults)
+    expect(
+      pieces.map((piece) =>
+        parser
+          .push(piece)
+          .calls.map((call) => call.arguments)
+          .join(''),
+      ),
+    ).toEqual(expected)
+  })
+
   test('only what may begin a marker, and white space that may touch one', () => {
     const parser = taggedFormat.parser('', defaults)
     expect(['Hel', 'lo <', 'b> <thi', 'ngs>', '\n', '!'].map((piece) => parser.push(piece).content)).toEqual([
@@ -291,10 +430,9 @@ test('an answer that ends with a call says so', () => {
   expect(read(taggedFormat, ['x']).endsWithCall).toBe(false)
 })
 
-test('numbers keep their digits', () => {
-  const parser = taggedFormat.parser('', defaults)
-  const text = '<tool_call>{"name":"f","arguments":{"id":12345678901234567890,"x":1.50}}</tool_call>'
-  expect(parser.push(text).calls[0]?.arguments).toBe('{"id":12345678901234567890,"x":1.5}')
+test('arguments are what the model wrote, to the byte', () => {
+  const args = '{"id": 12345678901234567890,\t"x" :1.50, "e": "\\u00e9\\/", "a": [ ]\n}'
+  expect(read(taggedFormat, [`<tool_call>{"name":"f","arguments": ${args} }</tool_call>`]).texts).toEqual([args])
 })
 
 test('random texts of markers: the cuts change nothing and every character of no markup comes back', () => {
@@ -305,6 +443,16 @@ test('random texts of markers: the cuts change nothing and every character of no
     '</tool_call>',
     '{"name":"f"',
     ',"arguments":{"a":"',
+    ',"arguments":{',
+    '"b":',
+    '12',
+    '[',
+    ']',
+    ',',
+    '<function=f>',
+    '<parameter=a>',
+    '</parameter>',
+    '</function>',
     '"}}',
     '\\',
     '"',
@@ -316,19 +464,19 @@ test('random texts of markers: the cuts change nothing and every character of no
   ]
   let state = 99
   const random = (n: number): number => (state = (state * 1103515245 + 12345) & 0x7fffffff) % n
-  for (let round = 0; round < 2000; round++) {
+  for (let round = 0; round < 5000; round++) {
     const pieces = Array.from({ length: random(20) }, () => parts[random(parts.length)]!)
     const text = pieces.join('')
     const whole = read(taggedFormat, [text])
     expect(read(taggedFormat, pieces), text).toEqual(whole)
     expect(read(taggedFormat, [...text]), text).toEqual(whole)
-    const all = whole.content + whole.reasoning
+    const all = whole.content + whole.reasoning + whole.texts.join('')
     const count = (s: string): number => [...s].filter((char) => char === 'x').length
-    if (whole.calls.length === 0) expect(count(all), text).toBe(count(text))
+    if (!text.includes('arguments')) expect(count(all), text).toBe(count(text))
   }
 })
 
 test('a whole number written as bare text keeps all its digits', () => {
-  const body = '<function=get_weather><parameter=days>12345678901234567890</parameter></function>'
-  expect(tagCall(body, toolSchemas([weather]))?.arguments).toBe('{"days":12345678901234567890}')
+  const text = '<tool_call><function=get_weather><parameter=days>12345678901234567890</parameter></function></tool_call>'
+  expect(read(taggedFormat, [text]).texts).toEqual(['{"days":12345678901234567890}'])
 })

@@ -5,6 +5,7 @@ import { answerFormat } from '../../../src/engine/output/registry.js'
 import { templateFormat } from '../../../src/engine/output/response-template/format.js'
 import { compilePattern } from '../../../src/engine/output/response-template/pattern.js'
 import { toolSchemas } from '../../../src/engine/output/tools.js'
+import { gatherCalls } from '../../support/calls.js'
 
 interface Goldens {
   templates: Record<string, Record<string, unknown>>
@@ -27,7 +28,7 @@ function read(template: unknown, pieces: readonly string[], prompt: string, more
   return {
     content: parts.map(({ content }) => content).join(''),
     reasoning: parts.map(({ reasoning }) => reasoning).join(''),
-    calls: parts.flatMap((part) => part.calls.map((call): [string, unknown] => [call.name, JSON.parse(call.arguments)])),
+    calls: gatherCalls(parts.flatMap((part) => part.calls)).map(({ name, value }): [string, unknown] => [name, value]),
   }
 }
 

@@ -1,7 +1,8 @@
 // Reads answers by a response_template: in the field without a beginning every other one may open, in the others only their end counts.
-import { Answer, type AnswerParser, type AnswerPart, type ToolCall } from '../answer.js'
+import type { ToolCall } from '../answer.js'
 import { castArgument, isJsonObject, jsonCall, parseExactly } from '../call-json.js'
 import type { ParserOptions, ToolSchemas } from '../format.js'
+import { PiecewiseParser } from '../piecewise-parser.js'
 import { applyTransform, ContentError, parseContent } from './content.js'
 import type { Delimiter, ResponseTemplate, TemplateField } from './template.js'
 
@@ -27,22 +28,19 @@ const roleOf = (field: TemplateField | undefined): Role => (field && Object.hasO
 // text as it comes; what needs its whole body is given out at its end
 const streams = (field: TemplateField): boolean => field.content === 'text' && field.transform === undefined
 
-export class TemplateParser implements AnswerParser {
-  readonly #answer: Answer
+export class TemplateParser extends PiecewiseParser {
   /** The field that is open; undefined: the one without a beginning. */
   #field: TemplateField | undefined
   #groups: Record<string, string> = {}
   #opening = ''
   #body = ''
-  #text = ''
-  #ended = false
 
   constructor(
     private readonly template: ResponseTemplate,
     prompt: string,
     private readonly options: ParserOptions,
   ) {
-    this.#answer = new Answer(options.maxCalls)
+    super(options.maxCalls)
     let begin = -1
     for (const match of prompt.matchAll(template.anchor)) begin = match.index + match[0].length
     // the template has begun the answer; a prompt in which nothing can be found has not
@@ -53,39 +51,22 @@ export class TemplateParser implements AnswerParser {
     return roleOf(this.#field ?? this.template.implicit) === 'reasoning'
   }
 
-  get endsWithCall(): boolean {
-    return this.#answer.endsWithCall
-  }
-
-  get full(): boolean {
-    return this.#answer.full
-  }
-
-  push(text: string): AnswerPart {
-    this.#text += text
-    while (this.#step());
-    return this.#answer.take()
-  }
-
-  finish(cut: boolean): AnswerPart {
-    this.#ended = true
-    while (this.#step());
+  protected end(): void {
     // half a call may read like a whole one, but for JSON
-    const half = cut && this.#field?.content !== 'json' && roleOf(this.#field) === 'calls'
-    if (half) this.#answer.content(this.#opening + this.#body)
+    const half = this.cut && this.#field?.content !== 'json' && roleOf(this.#field) === 'calls'
+    if (half) this.answer.content(this.#opening + this.#body)
     else this.#close('')
-    return this.#answer.finish()
   }
 
-  #step(): boolean {
+  protected step(): boolean {
     const { hit, hold } = this.#scan()
     if (!hit) {
-      this.#say(this.#text.slice(0, hold))
-      this.#text = this.#text.slice(hold)
+      this.#say(this.text.slice(0, hold))
+      this.text = this.text.slice(hold)
       return false
     }
-    this.#say(this.#text.slice(0, hit.at))
-    this.#text = this.#text.slice(hit.at + hit.text.length)
+    this.#say(this.text.slice(0, hit.at))
+    this.text = this.text.slice(hit.at + hit.text.length)
     if (hit.kind === 'close') this.#close(hit.text)
     else {
       this.#close('')
@@ -98,13 +79,13 @@ export class TemplateParser implements AnswerParser {
   /** The first delimiter that can be decided, and the place from which on the text may be part of one that cannot. */
   #scan(): { hit: Hit | undefined; hold: number } {
     let hit: Hit | undefined
-    let hold = this.#text.length
+    let hold = this.text.length
     for (const [kind, field, delimiter] of this.#watched()) {
-      const pending = this.#ended ? this.#text.length : this.#pendingAt(delimiter)
+      const pending = this.ended ? this.text.length : this.#pendingAt(delimiter)
       delimiter.full.lastIndex = 0
-      const match = delimiter.full.exec(this.#text)
+      const match = delimiter.full.exec(this.text)
       const end = match ? match.index + match[0].length : 0
-      const grows = match && !this.#ended && end === this.#text.length && (match[0] === '' || delimiter.canGrow)
+      const grows = match && !this.ended && end === this.text.length && (match[0] === '' || delimiter.canGrow)
       if (!match || grows || pending < match.index) {
         hold = Math.min(hold, pending, match ? match.index : pending)
         continue
@@ -112,12 +93,12 @@ export class TemplateParser implements AnswerParser {
       const better = !hit || match.index < hit.at || (match.index === hit.at && match[0].length > hit.text.length)
       if (better) hit = { field, kind, at: match.index, text: match[0], groups: namedGroups(match) }
     }
-    return hit && hit.at < hold ? { hit, hold } : { hit: hit && this.#ended ? hit : undefined, hold }
+    return hit && hit.at < hold ? { hit, hold } : { hit: hit && this.ended ? hit : undefined, hold }
   }
 
   #pendingAt({ partial }: Delimiter): number {
     partial.lastIndex = 0
-    return partial.exec(this.#text)?.index ?? this.#text.length
+    return partial.exec(this.text)?.index ?? this.text.length
   }
 
   #watched(): [Hit['kind'], TemplateField, Delimiter][] {
@@ -137,11 +118,11 @@ export class TemplateParser implements AnswerParser {
   #say(text: string): void {
     const field = this.#field ?? this.template.implicit
     if (text === '') return
-    if (field && streams(field) && roleOf(field) === 'content') this.#answer.content(text)
-    else if (field && streams(field) && roleOf(field) === 'reasoning') this.#answer.reasoning(text)
+    if (field && streams(field) && roleOf(field) === 'content') this.answer.content(text)
+    else if (field && streams(field) && roleOf(field) === 'reasoning') this.answer.reasoning(text)
     else if (field) this.#body += text
     // a template without a field for it leaves text outside of all others out; here it is content
-    else this.#answer.content(text)
+    else this.answer.content(text)
   }
 
   #open({ field, text, groups }: Hit): void {
@@ -149,7 +130,7 @@ export class TemplateParser implements AnswerParser {
     this.#groups = groups
     this.#opening = text
     this.#body = ''
-    this.#answer.border()
+    this.answer.border()
   }
 
   /** @param closing the delimiter's text; '' where the field ends without one */
@@ -161,7 +142,7 @@ export class TemplateParser implements AnswerParser {
     this.#body = ''
     if (!field) return
     if (!streams(field) && (explicit || body !== '')) this.#emit(field, body, closing)
-    if (explicit || closing !== '') this.#answer.border()
+    if (explicit || closing !== '') this.answer.border()
   }
 
   #emit(field: TemplateField, body: string, closing: string): void {
@@ -169,10 +150,10 @@ export class TemplateParser implements AnswerParser {
     if (role === 'unknown') return
     const value = this.#valueOf(field, body)
     const calls = role === 'calls' ? callsIn(value, this.options.tools) : undefined
-    if (calls) for (const call of calls) this.#answer.call(call)
-    else if (role === 'reasoning' && value !== undefined) this.#answer.reasoning(asText(value))
-    else if (role === 'content' && value !== undefined) this.#answer.content(asText(value))
-    else this.#answer.content(this.#opening + body + closing)
+    if (calls) for (const call of calls) this.answer.call(call)
+    else if (role === 'reasoning' && value !== undefined) this.answer.reasoning(asText(value))
+    else if (role === 'content' && value !== undefined) this.answer.content(asText(value))
+    else this.answer.content(this.#opening + body + closing)
   }
 
   #valueOf(field: TemplateField, body: string): unknown {
