@@ -61,6 +61,9 @@ export class UsageCount {
 /** 'abort' and 'error' never reach the wire as a finish reason: they become errors. */
 export type WireFinishReason = Exclude<FinishReason, 'abort' | 'error'>
 
+const wireReason = (reason: WireFinishReason, functionCalls: boolean): string =>
+  functionCalls && reason === 'tool_calls' ? 'function_call' : reason
+
 /** What every chunk and reply of one completion repeats. */
 export interface CompletionHead {
   id: string
@@ -76,9 +79,11 @@ export class ChatChunks {
   readonly #before: string
   readonly #after: string
 
+  /** @param functionCalls calls are told in their old form */
   constructor(
     readonly head: CompletionHead,
     readonly usageMode: UsageMode,
+    readonly functionCalls = false,
   ) {
     this.#before = `data: {"id":${JSON.stringify(head.id)},"choices":[`
     this.#after = `],"created":${head.created},"model":${JSON.stringify(head.model)},"object":"chat.completion.chunk","system_fingerprint":""`
@@ -101,9 +106,12 @@ export class ChatChunks {
 
   /** The events of a part of a call: its head with empty arguments, then the arguments, as OpenAI sends them. */
   toolCall(choice: number, { index, id, name, arguments: text }: ToolCallDelta): string {
-    const call = (fields: object): string => this.#delta(choice, `"tool_calls":[${JSON.stringify({ index, ...fields })}]`)
-    const head = id === undefined ? '' : call({ id, type: 'function', function: { name, arguments: '' } })
-    return text ? head + call({ function: { arguments: text } }) : head
+    const call = (fields: object, called: object): string =>
+      this.functionCalls
+        ? this.#delta(choice, `"function_call":${JSON.stringify(called)}`)
+        : this.#delta(choice, `"tool_calls":[${JSON.stringify({ index, ...fields, function: called })}]`)
+    const head = id === undefined ? '' : call({ id, type: 'function' }, { name, arguments: '' })
+    return text ? head + call({}, { arguments: text }) : head
   }
 
   /** What one delta of a choice brought; logprobs go with the first of its parts. */
@@ -127,7 +135,7 @@ export class ChatChunks {
   /** @param usage only with the last choice of the request */
   finish(choice: number, reason: WireFinishReason, usage?: UsageCount): string {
     const counted = usage && this.usageMode === 'finish' ? `,"usage":${JSON.stringify(usage)}` : ''
-    return `${this.#before}{"delta":{},"finish_reason":"${reason}","index":${choice}}${this.#after}${counted}}\n\n`
+    return `${this.#before}{"delta":{},"finish_reason":"${wireReason(reason, this.functionCalls)}","index":${choice}}${this.#after}${counted}}\n\n`
   }
 
   /** What follows the last choice: the usage where it was asked for, and the end mark. */
@@ -156,14 +164,20 @@ interface WholeCall {
   arguments: string
 }
 
-function message({ text, reasoning, calls }: WholeChoice): object {
+function callFields(calls: readonly WholeCall[], functionCalls: boolean): object {
+  const [first] = calls
+  if (!first) return {}
+  if (functionCalls) return { function_call: { name: first.name, arguments: first.arguments } }
+  return { tool_calls: calls.map(({ id, name, arguments: json }) => ({ id, type: 'function', function: { name, arguments: json } })) }
+}
+
+function message({ text, reasoning, calls }: WholeChoice, functionCalls: boolean): object {
   const content = text.join('')
   const thought = reasoning.join('')
-  const toolCalls = calls.map(({ id, name, arguments: json }) => ({ id, type: 'function', function: { name, arguments: json } }))
   return {
     content: content === '' && calls.length > 0 ? null : content,
     role: 'assistant',
-    ...(calls.length > 0 ? { tool_calls: toolCalls } : {}),
+    ...callFields(calls, functionCalls),
     ...(thought === '' ? {} : { reasoning_content: thought, reasoning: thought }),
   }
 }
@@ -172,10 +186,12 @@ function message({ text, reasoning, calls }: WholeChoice): object {
 export class ChatReply {
   readonly #choices: WholeChoice[]
 
+  /** @param functionCalls a call is told in its old form */
   constructor(
     readonly head: CompletionHead,
     choices: number,
     logprobs: boolean,
+    readonly functionCalls = false,
   ) {
     const empty = (): WholeChoice => ({ text: [], reasoning: [], calls: [], logprobs: logprobs ? [] : undefined, reason: 'stop' })
     this.#choices = Array.from({ length: choices }, empty)
@@ -200,9 +216,9 @@ export class ChatReply {
     return JSON.stringify({
       id: this.head.id,
       choices: this.#choices.map((choice, index) => ({
-        finish_reason: choice.reason,
+        finish_reason: wireReason(choice.reason, this.functionCalls),
         index,
-        message: message(choice),
+        message: message(choice, this.functionCalls),
         ...(choice.logprobs ? { logprobs: { content: choice.logprobs } } : {}),
       })),
       created: this.head.created,

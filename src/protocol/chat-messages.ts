@@ -5,17 +5,17 @@ import { isObject, parseInnerJson } from './json.js'
 
 const partSchema = z.looseObject({ type: z.string().min(1).max(64) })
 
-const toolCallSchema = z.looseObject({
-  function: z.looseObject({
-    name: z.string().min(1).max(256),
-    arguments: z.union([z.string(), z.record(z.string(), z.unknown())], { error: 'must be a JSON text or an object' }).nullish(),
-  }),
+const calledFunction = z.looseObject({
+  name: z.string().min(1).max(256),
+  arguments: z.union([z.string(), z.record(z.string(), z.unknown())], { error: 'must be a JSON text or an object' }).nullish(),
 })
+const toolCallSchema = z.looseObject({ function: calledFunction })
 
 const messageSchema = z.looseObject({
   role: z.string().min(1).max(64),
   content: z.union([z.string(), z.array(partSchema).max(1024)], { error: 'must be a string or an array of parts with a `type`' }).nullish(),
   tool_calls: z.array(toolCallSchema).max(128).nullish(),
+  function_call: calledFunction.nullish(),
 })
 
 export const messagesSchema = z
@@ -48,6 +48,20 @@ function decodedToolCall(call: WireToolCall): unknown {
   return { ...withoutNulls(call), function: { ...withoutNulls(call.function), arguments: isObject(decoded) ? decoded : text } }
 }
 
+// what calls and their answers were called before: calls had no ids, and templates know them as tools only
+function inNewWords(messages: readonly WireMessage[]): WireMessage[] {
+  let id = ''
+  return messages.map((message, m) => {
+    const { function_call: call, ...rest } = message
+    if (call && message.role === 'assistant' && !message.tool_calls) {
+      // nine letters and digits, as the strictest template wants them
+      id = `call${String(m).padStart(5, '0')}`
+      return { ...rest, tool_calls: [{ id, type: 'function', function: call }] }
+    }
+    return message.role === 'function' ? { ...rest, role: 'tool', tool_call_id: id } : rest
+  })
+}
+
 // id -> function: templates that print the name of what a tool message answers do not look for it themselves
 function answeredCalls(messages: readonly WireMessage[]): ReadonlyMap<unknown, string> {
   const names = new Map<unknown, string>()
@@ -57,9 +71,11 @@ function answeredCalls(messages: readonly WireMessage[]): ReadonlyMap<unknown, s
 
 /**
  * Messages as the chat template of a text model sees them: text parts joined with a space, no content as an empty text,
- * null fields left out, tool arguments as objects, tool messages with the name of their function. Other fields (name, tool_call_id, reasoning_content, ...) travel along.
+ * null fields left out, tool arguments as objects, tool messages with the name of their function;
+ * `function_call` and messages of a function as tool calls and what answers them. Other fields (name, tool_call_id, reasoning_content, ...) travel along.
  */
-export function templateMessages(messages: readonly WireMessage[]): ChatMessage[] {
+export function templateMessages(wire: readonly WireMessage[]): ChatMessage[] {
+  const messages = inNewWords(wire)
   const called = answeredCalls(messages)
   return messages.map((message, m) => {
     const result: ChatMessage = { ...withoutNulls(message), role: message.role }

@@ -1,13 +1,15 @@
 import { z } from 'zod'
 import { reservedTemplateNames } from '../engine/template-names.js'
 import type { ChatMessage, GenerateRequest, GenerationParams } from '../engine/types.js'
+import { functionCallSchema, functionNames, functionsAsTools, functionsSchema } from './chat-functions.js'
 import { messagesSchema, templateMessages } from './chat-messages.js'
-import { readTools, toolChoiceSchema, toolsSchema, toolUse } from './chat-tools.js'
+import { readTools, toolChoiceSchema, toolsSchema, type ToolUse, toolUse } from './chat-tools.js'
 import { ApiError } from './errors.js'
 import { refuseUnsupported, withoutNeutral } from './generation-config.js'
 import { issueError } from './issues.js'
 import { parseJsonObject } from './json.js'
 import { judgedFields, type ReadOptions } from './known-fields.js'
+import { renamedFields } from './renamed-fields.js'
 import { readResponseFormat } from './response-format.js'
 import {
   choiceCount,
@@ -36,8 +38,8 @@ const bodySchema = z.strictObject({
   tools: toolsSchema.nullish(),
   tool_choice: toolChoiceSchema.nullish(),
   parallel_tool_calls: z.boolean().nullish(),
-  functions: z.array(z.unknown()).nullish(),
-  function_call: z.unknown().optional(),
+  functions: functionsSchema.nullish(),
+  function_call: functionCallSchema.nullish(),
   response_format: z.unknown().optional(),
   modalities: z.array(z.string()).nullish(),
   audio: z.unknown().optional(),
@@ -71,6 +73,8 @@ export interface ChatRequest {
   model?: string
   stream: boolean
   usage: UsageMode
+  /** A call is told as `function_call`: the client asked with `functions`. */
+  functionCalls: boolean
   generate: GenerateRequest & { input: { kind: 'chat'; messages: ChatMessage[] } }
 }
 
@@ -80,9 +84,6 @@ function unsupported(param: string, sentence: string): ApiError {
 
 // what would change the result and is not done is refused, never ignored
 function refuseUndone(body: ChatBody): void {
-  if (body.functions && body.functions.length > 0) throw unsupported('functions', '`functions` is not supported. Use `tools`.')
-  const call = body.function_call ?? 'auto'
-  if (call !== 'auto' && call !== 'none') throw unsupported('function_call', '`function_call` is not supported. Use `tools`.')
   if (body.modalities?.some((modality) => modality !== 'text')) throw unsupported('modalities', 'This model produces text only.')
   if (body.web_search_options !== undefined && body.web_search_options !== null) {
     throw unsupported('web_search_options', '`web_search_options` is not supported: this server does not search.')
@@ -121,6 +122,17 @@ function generationParams(body: ChatBody): GenerationParams {
   }
 }
 
+// with 'none' the model is not told of the tools: the one way to be sure that it calls none
+function offeredTools(body: ChatBody): ToolUse & { functionCalls: boolean } {
+  const old = functionsAsTools(body)
+  if (!old) return { ...toolUse(readTools(body.tools ?? []), body.tool_choice), functionCalls: false }
+  try {
+    return { ...toolUse(readTools(old.tools ?? []), old.tool_choice), functionCalls: true }
+  } catch (error) {
+    throw error instanceof ApiError ? renamedFields(error, functionNames) : error
+  }
+}
+
 /** Judges a parsed body and says what to generate; throws an ApiError. */
 export function readChatRequest(value: Record<string, unknown>, options: ReadOptions = {}): ChatRequest {
   refuseUnsupported(value)
@@ -129,8 +141,7 @@ export function readChatRequest(value: Record<string, unknown>, options: ReadOpt
   const body = judged.data
   refuseUndone(body)
 
-  // with 'none' the model is not told of the tools: the one way to be sure that it calls none
-  const { tools, toolChoice } = toolUse(readTools(body.tools ?? []), body.tool_choice)
+  const { tools, toolChoice, functionCalls } = offeredTools(body)
   const input = present({ kind: 'chat' as const, messages: templateMessages(body.messages), tools, templateKwargs: templateKwargs(body) })
   const constraint = readResponseFormat(body.response_format)
   const optional = present({
@@ -138,12 +149,13 @@ export function readChatRequest(value: Record<string, unknown>, options: ReadOpt
     constraintParam: constraint && 'response_format',
     n: body.n,
     toolChoice,
-    parallelToolCalls: body.parallel_tool_calls,
+    parallelToolCalls: functionCalls ? false : body.parallel_tool_calls,
   })
   return {
     ...(body.model ? { model: body.model } : {}),
     stream: body.stream ?? false,
     usage: usageMode(body),
+    functionCalls,
     generate: { ...samplingRequest(body), ...optional, input: input as ChatRequest['generate']['input'], params: generationParams(body) },
   }
 }

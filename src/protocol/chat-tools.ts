@@ -18,7 +18,8 @@ const functionSchema = z.looseObject({
 
 export const toolsSchema = z.array(z.looseObject({ type: z.string().max(64).nullish() })).max(maxTools)
 
-const namedChoice = z.looseObject({ type: z.literal('function'), function: z.looseObject({ name: toolName }) })
+export const namedFunction = z.looseObject({ name: toolName })
+const namedChoice = z.looseObject({ type: z.literal('function'), function: namedFunction })
 const allowedTools = z.looseObject({
   type: z.literal('allowed_tools'),
   allowed_tools: z.looseObject({ mode: z.enum(['auto', 'required']), tools: z.array(namedChoice).min(1).max(maxTools) }),

@@ -21,7 +21,7 @@ export class StreamedOutput implements GenerationOutput {
   }
 
   begin(head: CompletionHead): void {
-    this.#chunks = new ChatChunks(head, this.request.usage)
+    this.#chunks = new ChatChunks(head, this.request.usage, this.request.functionCalls)
     this.#stream.touch()
   }
 
@@ -68,7 +68,7 @@ export class WholeOutput implements GenerationOutput {
 
   begin(head: CompletionHead): void {
     const { n = 1, params } = this.request.generate
-    this.#reply = new ChatReply(head, n, params.logprobs ?? false)
+    this.#reply = new ChatReply(head, n, params.logprobs ?? false, this.request.functionCalls)
   }
 
   delta(_prompt: number, delta: GenerationDelta): void {

@@ -17,7 +17,12 @@ const acceptedFields = [
 
 describe('what a body means', () => {
   test('nothing but messages: all is left to the model', () => {
-    expect(read()).toEqual({ stream: false, usage: 'finish', generate: { input: { kind: 'chat', messages }, params: {} } })
+    expect(read()).toEqual({
+      stream: false,
+      usage: 'finish',
+      functionCalls: false,
+      generate: { input: { kind: 'chat', messages }, params: {} },
+    })
   })
 
   test('null is as good as absent, for every field', () => {

@@ -6,6 +6,7 @@ import { generationFields, refuseUnsupported, withoutNeutral } from '../generati
 import { issueError } from '../issues.js'
 import { isObject, parseJsonObject } from '../json.js'
 import { judgedFields, type ReadOptions } from '../known-fields.js'
+import { type FieldNames, renamedFields } from '../renamed-fields.js'
 import { present, samplingFields, tokenLimit } from '../sampling-fields.js'
 import { chatMessages, type Item, type ItemReference, maxItems, readInput } from './items.js'
 import type { ResponseEcho } from './resource.js'
@@ -262,7 +263,7 @@ export function parseResponsesBody(bytes: Uint8Array, options: ReadOptions = {})
 }
 
 // how the fields of a chat completion are called here
-const ownNames: readonly (readonly [RegExp, string])[] = [
+const ownNames: FieldNames = [
   [/^messages\b/, 'input'],
   [/^response_format\.json_schema\b/, 'text.format'],
   [/^response_format\b/, 'text.format'],
@@ -272,13 +273,7 @@ const ownNames: readonly (readonly [RegExp, string])[] = [
 ]
 
 /** An error about the chat completion, told in the words of this API. */
-export function inOwnWords(error: ApiError): ApiError {
-  const { param } = error
-  const own = ownNames.find(([name]) => param !== null && name.test(param))
-  if (!own || param === null) return error
-  const renamed = param.replace(own[0], own[1])
-  return new ApiError(error.code, error.message.replace(`\`${param}\``, `\`${renamed}\``), renamed)
-}
+export const inOwnWords = (error: ApiError): ApiError => renamedFields(error, ownNames)
 
 /** The chat completion for a request with everything that came before it; throws an ApiError. */
 export function chatRequestOf(request: Pick<ResponsesRequest, 'chat' | 'instructions'>, items: readonly Item[]): ChatRequest {
