@@ -7,6 +7,9 @@ export type ServerErrorCode =
   | 'unexpected_item'
   | 'missing_model'
   | 'unsupported_media_type'
+  | 'expected_file'
+  | 'request_timeout'
+  | 'storage_full'
   | 'not_found'
   | 'not_stored'
   | 'invalid_api_key'
@@ -72,6 +75,7 @@ export const errorTable: Readonly<Record<AnyErrorCode, ErrorRow>> = {
     code: 'unsupported_media_type',
     message: 'The request body must be JSON, sent with the header `content-type: application/json`.',
   },
+  expected_file: { status: 422, type: invalid, code: 'expected_file', message: 'Expected file upload, got string' },
   model_required: { status: 400, type: invalid, code: 'model_required', message: 'Name a model in the field `model`: org/name.' },
   model_too_large: {
     status: 400,
@@ -102,6 +106,7 @@ export const errorTable: Readonly<Record<AnyErrorCode, ErrorRow>> = {
     message: 'This server listens on the local machine only: the Host header must be localhost, 127.0.0.1 or [::1].',
   },
   method_not_allowed: { status: 405, type: invalid, code: 'method_not_allowed', message: 'Method Not Allowed' },
+  request_timeout: { status: 408, type: invalid, code: 'request_timeout', message: 'The request body came too slowly.' },
   body_too_large: { status: 413, type: invalid, code: 'body_too_large', message: 'The request body is too large.' },
   queue_full: {
     status: 429,
@@ -140,6 +145,7 @@ export const errorTable: Readonly<Record<AnyErrorCode, ErrorRow>> = {
   },
   shutting_down: { status: 503, type: unavailable, code: 'shutting_down', message: 'The server is shutting down.' },
   aborted: { status: 503, type: unavailable, code: 'aborted', message: 'The generation was aborted before it was complete.' },
+  storage_full: { status: 507, type: 'server_error', code: 'storage_full', message: 'The server has no room to store the upload.' },
   model_load_failed: { status: 500, type: 'server_error', code: 'model_load_failed', message: 'The model could not be loaded.' },
   engine_error: { status: 500, type: 'server_error', code: 'engine_error', message: 'The engine failed on this request.' },
   internal_error: { status: 500, type: 'server_error', code: 'internal_error', message: 'Internal Server Error' },

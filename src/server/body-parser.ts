@@ -5,6 +5,7 @@ import { ApiError, type AnyErrorCode } from '../protocol/errors.js'
 import type { ReadOptions } from '../protocol/known-fields.js'
 import { parseConversationUpdate, parseNewConversation, parseNewItems } from '../protocol/responses/conversations.js'
 import { parseResponsesBody } from '../protocol/responses/schema.js'
+import { parseSpeechTaskBody } from '../protocol/speech-task-schema.js'
 import { threadFile } from './thread-file.js'
 
 /** Bytes; bodies above this are parsed in a thread of their own, so that streams of others do not stop meanwhile. */
@@ -19,6 +20,7 @@ export const bodyParsers = {
   conversationUpdate: parseConversationUpdate,
   conversationItems: parseNewItems,
   modelName: parseModelNameBody,
+  speechTask: parseSpeechTaskBody,
 } as const
 
 export type BodyKind = keyof typeof bodyParsers

@@ -1,3 +1,4 @@
+import type { TranscriptionThresholds } from '../engine/speech-types.js'
 import type { LogLevel } from '../engine/types.js'
 import type { ModelRow } from '../hub/model-rows.js'
 import type { ApiKeys } from './api-keys.js'
@@ -8,6 +9,7 @@ import type { ModelDirectory } from './model-directory.js'
 import type { ResponseService, ResponseStoreOptions } from './responses/service.js'
 import type { ServerMetrics } from './server-metrics.js'
 import type { TransportChoice } from './transport/open.js'
+import type { UploadFolder } from './uploads/upload-folder.js'
 import type { WaitingLine } from './waiting-line.js'
 
 export interface ServerOptions {
@@ -39,6 +41,12 @@ export interface ServerOptions {
   reasoning?: 'on' | 'off' | 'auto'
   /** Keys of which each request must bring one; none: the server is open. */
   apiKeys?: readonly string[]
+  /** Bytes of one recording. Default 512 MiB; all that are under way together may hold four times as much. */
+  maxAudioBytes?: number
+  /** Seconds of one recording. Default 3600. */
+  maxAudioSeconds?: number
+  /** When a window of a recording is not trusted, for requests that name no temperature. Default: nothing is looked at. */
+  speechThresholds?: TranscriptionThresholds
   /** Where responses and conversations are kept, and how much of them. */
   responseStore?: ResponseStoreOptions
   log?: (level: LogLevel, message: string) => void
@@ -57,6 +65,7 @@ export interface ServerContext {
   readonly parser: BodyParser
   readonly keys: ApiKeys
   readonly responses: ResponseService
+  readonly uploads: UploadFolder
   readonly chats: LiveCalls
   readonly waiting: WaitingLine
   /** Watchers of loads. */

@@ -6,7 +6,8 @@ import { canonicalName } from '../protocol/model-names.js'
 import type { Owner } from './api-keys.js'
 import type { ServerContext } from './context.js'
 import type { ModelLease } from './model-directory.js'
-import { GenerationTimer, type Outcome } from './server-metrics.js'
+import type { Outcome } from './outcomes.js'
+import { GenerationTimer } from './server-metrics.js'
 
 /** What becomes of a generation: `begin`, then deltas, then one of `finish` and `fail`; or `fail` alone. */
 export interface GenerationSink {

@@ -7,7 +7,7 @@ import type { FlowControl } from './event-stream.js'
 import { GenerationRun, type GenerationSink } from './generation-run.js'
 import type { LiveCall } from './live-calls.js'
 import type { ModelLease } from './model-directory.js'
-import type { Outcome } from './server-metrics.js'
+import type { Outcome } from './outcomes.js'
 
 /** Where the deltas of a request's generations go. Nothing is called after `finish` or `fail`, which may come before `begin`. */
 export interface GenerationOutput {

@@ -18,6 +18,7 @@ import { loadModel } from './routes/load-model.js'
 import { metrics } from './routes/metrics.js'
 import { getModel, listModels } from './routes/models.js'
 import { cancelResponse, createResponse, deleteResponse, getResponse, listInputItems } from './routes/responses.js'
+import { speechTask, transcriptions, translations } from './routes/transcriptions.js'
 import { reset, unloadModel } from './routes/unload-model.js'
 import { ClientGoneError } from './transport/types.js'
 
@@ -43,6 +44,9 @@ const routes: readonly Route[] = [
   { path: '/v1/conversations/*', handlers: { GET: getConversation, POST: updateConversation, DELETE: deleteConversation } },
   { path: '/v1/conversations/*/items', handlers: { GET: listItems, POST: addItems } },
   { path: '/v1/conversations/*/items/*', handlers: { GET: getItem, DELETE: deleteItem } },
+  { path: '/v1/audio/transcriptions', handlers: { POST: transcriptions } },
+  { path: '/v1/audio/translations', handlers: { POST: translations } },
+  { path: '/', handlers: { POST: speechTask } },
   { path: '/health', handlers: { GET: health } },
   { path: '/metrics', handlers: { GET: metrics } },
   { path: '/load_model', handlers: { POST: loadModel } },

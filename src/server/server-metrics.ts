@@ -3,10 +3,8 @@ import { canonicalName } from '../protocol/model-names.js'
 import { Counter, Histogram, renderValues } from './metrics.js'
 import type { DirectoryCounters, DirectoryEntry } from './model-directory.js'
 import type { ServedModelState } from './served-model.js'
-
-/** How a request ended. */
-export type Outcome = 'stop' | 'length' | 'client_gone' | 'refused' | 'failed' | 'shut_down' | 'slow_reader'
-const outcomes: readonly Outcome[] = ['stop', 'length', 'client_gone', 'refused', 'failed', 'shut_down', 'slow_reader']
+import { outcomes } from './outcomes.js'
+import { SpeechMetrics } from './speech-metrics.js'
 
 const firstTokenBounds = [0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80, 160]
 const betweenTokensBounds = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 2.5, 5, 10]
@@ -20,6 +18,7 @@ export class ServerMetrics {
   readonly outputTokens = new Counter('tfserve_generation_tokens_total', 'Tokens generated.')
   readonly firstToken = new Histogram('tfserve_time_to_first_token_seconds', 'From the request to its first token.', firstTokenBounds)
   readonly betweenTokens = new Histogram('tfserve_inter_token_latency_seconds', 'Between tokens of one choice.', betweenTokensBounds)
+  readonly speech = new SpeechMetrics()
   /** Requests whose model is not there yet. */
   waitingForModel = 0
 
@@ -36,7 +35,7 @@ export class ServerMetrics {
     const waiting = renderValues('gauge', 'tfserve_requests_waiting_for_model', 'Requests whose model is being loaded.', [
       { value: this.waitingForModel },
     ])
-    return parts.map((part) => part.render()).join('') + waiting
+    return parts.map((part) => part.render()).join('') + this.speech.render() + waiting
   }
 }
 

@@ -8,6 +8,7 @@ import { dispatch } from './router.js'
 import { ResponseService } from './responses/service.js'
 import { ServerMetrics } from './server-metrics.js'
 import { openTransport } from './transport/open.js'
+import { UploadFolder } from './uploads/upload-folder.js'
 import { WaitingLine } from './waiting-line.js'
 
 export type { ServerOptions } from './context.js'
@@ -33,6 +34,9 @@ const tickMs = 1000
 const lastWordsMs = 500
 // how many of the largest bodies may be under way at once
 const bodiesAtOnce = 16
+// the same of recordings on the disk, and of recordings of any size
+const recordingsAtOnce = 4
+const uploadsAtOnce = 256
 
 function resolved(options: ServerOptions): ResolvedServerOptions {
   return {
@@ -48,6 +52,9 @@ function resolved(options: ServerOptions): ResolvedServerOptions {
     keepAliveMs: options.keepAliveMs ?? 15_000,
     chatTemplateKwargs: options.chatTemplateKwargs ?? {},
     reasoning: options.reasoning ?? 'auto',
+    maxAudioBytes: options.maxAudioBytes ?? 512 * mebibyte,
+    maxAudioSeconds: options.maxAudioSeconds ?? 3600,
+    speechThresholds: options.speechThresholds ?? {},
     responseStore: options.responseStore ?? {},
     log: options.log ?? (() => undefined),
   }
@@ -62,6 +69,7 @@ function createContext(options: ResolvedServerOptions, apiKeys: readonly string[
     parser: new BodyParser({ allowUnknownFields: options.allowUnknownFields }),
     keys: new ApiKeys(apiKeys),
     responses: new ResponseService(options.responseStore, options.log),
+    uploads: new UploadFolder({ totalBytes: recordingsAtOnce * options.maxAudioBytes, count: uploadsAtOnce }),
     chats: new LiveCalls(),
     waiting: new WaitingLine(),
     loads: new LiveCalls(),
@@ -82,6 +90,7 @@ export async function startServer(serverOptions: ServerOptions): Promise<Running
   const options = resolved(serverOptions)
   const context = createContext(options, serverOptions.apiKeys ?? [])
   await context.responses.open()
+  await context.uploads.sweep()
   const transport = await openTransport(
     options.transport,
     {
@@ -126,7 +135,7 @@ export async function startServer(serverOptions: ServerOptions): Promise<Running
       context.draining = true
       clearInterval(ticker)
       await transport.close()
-      await Promise.all([context.parser.close(), context.responses.close()])
+      await Promise.all([context.parser.close(), context.responses.close(), context.uploads.close()])
     },
   }
 }

@@ -1,3 +1,4 @@
+import { Readable } from 'node:stream'
 import { describe, expect, test } from 'vitest'
 import type { GenerationDelta, StartedGeneration, TextModel } from '../../src/engine/types.js'
 import { readChatRequest } from '../../src/protocol/chat-schema.js'
@@ -12,6 +13,7 @@ import { InProcessModel } from '../../src/server/served-model.js'
 import { ResponseService } from '../../src/server/responses/service.js'
 import { ServerMetrics } from '../../src/server/server-metrics.js'
 import { SingleModelDirectory } from '../../src/server/single-model-directory.js'
+import { UploadFolder } from '../../src/server/uploads/upload-folder.js'
 import { WaitingLine } from '../../src/server/waiting-line.js'
 import type { HttpExchange } from '../../src/server/transport/types.js'
 import { FakeTextModel, fakeInfo } from '../support/fake-text-model.js'
@@ -31,6 +33,7 @@ class KeptExchange implements HttpExchange {
   #writable: () => void = () => undefined
   #aborted: () => void = () => undefined
   header = () => undefined
+  streamBody = (): AsyncIterable<Uint8Array> => Readable.from([])
   readBody = async <T>(_limit: number, read: (body: Uint8Array) => T | Promise<T>) => read(new Uint8Array())
   onAborted(listener: () => void) {
     this.#aborted = listener
@@ -101,6 +104,7 @@ async function session(fields: object, model = new HandModel()) {
         drainTimeoutMs: 1000,
       },
       ...{ slowReaderTimeoutMs: 1000, keepAliveMs: 1000, chatTemplateKwargs: {}, reasoning: 'auto', responseStore: {} },
+      ...{ maxAudioBytes: 1e6, maxAudioSeconds: 60, speechThresholds: {} },
       log: (_, message) => void logged.push(message),
     },
     models,
@@ -111,6 +115,7 @@ async function session(fields: object, model = new HandModel()) {
     keys: new ApiKeys([]),
     waiting: new WaitingLine(),
     responses: new ResponseService({}, () => undefined),
+    uploads: new UploadFolder({ totalBytes: 1e6, count: 1 }),
     chats,
     templateDefaults: {},
     draining: false,

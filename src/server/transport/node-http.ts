@@ -1,18 +1,22 @@
 import { createServer, STATUS_CODES, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { Server as NetServer, type AddressInfo } from 'node:net'
 import { BodyBudget, BodyCollector } from './body-collector.js'
+import { BodyStream } from './body-stream.js'
 import { WaitableSet } from '../waitable-set.js'
 import { ListenError, type Headers, type HttpExchange, type Transport, type TransportOptions } from './types.js'
 
 // longer than the idle time of common proxies, so that the proxy closes first
 const keepAliveMs = 75_000
+// for a body that is gathered in memory; one that is streamed has its reader to watch over it
+const gatheredBodyMs = 120_000
+const requestMs = 24 * 3_600_000
 
 class NodeExchange implements HttpExchange {
   readonly method: string
   readonly path: string
   readonly query: string
   #abortListener: (() => void) | undefined
-  #collector: BodyCollector | undefined
+  #body: BodyCollector | BodyStream | undefined
   #gone = false
   #ended = false
 
@@ -43,11 +47,23 @@ class NodeExchange implements HttpExchange {
 
   readBody<T>(limit: number, read: (body: Uint8Array) => T | Promise<T>): Promise<T> {
     const collector = new BodyCollector(limit, this.budget, this.request.headers['content-length'])
-    this.#collector = collector
+    this.#body = collector
     this.request.on('data', (chunk: Buffer) => collector.add(chunk))
     this.request.on('end', () => collector.finish())
     this.request.on('error', () => collector.abort())
+    const late = setTimeout(() => this.destroy(), gatheredBodyMs)
+    this.request.once('end', () => clearTimeout(late)).once('close', () => clearTimeout(late))
     return collector.use(read)
+  }
+
+  streamBody(limit: number, signal?: AbortSignal): AsyncIterable<Uint8Array> {
+    const flow = { pause: () => void this.request.pause(), resume: () => void this.request.resume() }
+    const stream = new BodyStream(limit, this.request.headers['content-length'], flow, signal)
+    this.#body = stream
+    this.request.on('data', (chunk: Buffer) => stream.add(chunk))
+    this.request.on('end', () => stream.finish())
+    this.request.on('error', () => stream.abort())
+    return stream
   }
 
   onAborted(listener: () => void): void {
@@ -95,7 +111,7 @@ class NodeExchange implements HttpExchange {
     if (this.#gone) return
     this.#gone = true
     this.unsent.delete(this)
-    this.#collector?.abort()
+    this.#body?.abort()
     if (!this.#ended) this.#abortListener?.()
   }
 }
@@ -115,9 +131,12 @@ export async function openNodeTransport(options: TransportOptions): Promise<Tran
   const addresses: string[] = []
   let port = options.port
   for (const address of options.addresses) {
-    const server = createServer({ keepAliveTimeout: keepAliveMs, requestTimeout: 120_000 }, (request, response) => {
-      options.handler(new NodeExchange(request, response, budget, unsent))
-    })
+    const server = createServer(
+      { keepAliveTimeout: keepAliveMs, headersTimeout: 60_000, requestTimeout: requestMs },
+      (request, response) => {
+        options.handler(new NodeExchange(request, response, budget, unsent))
+      },
+    )
     server.on('clientError', (_, socket) => {
       if (socket.writable) socket.end(`HTTP/1.1 400 ${STATUS_CODES[400]}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`)
       else socket.destroy()

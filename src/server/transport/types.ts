@@ -38,6 +38,13 @@ export interface HttpExchange {
    * @param read gets the body, its to keep; the body counts among those under way until this has ended
    */
   readBody<T>(limit: number, read: (body: Uint8Array) => T | Promise<T>): Promise<T>
+  /**
+   * The body in pieces, for more than memory should hold; a client that sends faster than they are taken is held back. In the place of
+   * `readBody`: must be called in the handler's first turn, and once. The iteration throws BodyTooLargeError, ClientGoneError, or the
+   * signal's reason; what comes after its end is read and dropped.
+   * @param limit bytes
+   */
+  streamBody(limit: number, signal?: AbortSignal): AsyncIterable<Uint8Array>
   /** Called at most once, when the client leaves before the answer is complete. */
   onAborted(listener: () => void): void
   /** A whole answer. For HEAD the body is left out and its length kept. Does nothing once closed. */

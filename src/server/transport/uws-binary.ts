@@ -26,6 +26,9 @@ export interface UwsResponse {
   end(body?: string, closeConnection?: boolean): UwsResponse
   endWithoutBody(reportedContentLength?: number, closeConnection?: boolean): UwsResponse
   close(): UwsResponse
+  /** No more of the body is read, and the connection's idle time does not count, until `resume`. */
+  pause(): void
+  resume(): void
 }
 
 /** An open listening socket. */

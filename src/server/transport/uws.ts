@@ -1,5 +1,6 @@
 import { STATUS_CODES } from 'node:http'
 import { BodyBudget, BodyCollector } from './body-collector.js'
+import { BodyStream } from './body-stream.js'
 import { WaitableSet } from '../waitable-set.js'
 import { ListenError, type Headers, type HttpExchange, type Transport, type TransportOptions } from './types.js'
 import type { Uws, UwsListenSocket, UwsRequest, UwsResponse } from './uws-binary.js'
@@ -18,7 +19,7 @@ class UwsExchange implements HttpExchange {
   readonly path: string
   readonly query: string
   readonly #headers = new Map<string, string>()
-  #collector: BodyCollector | undefined
+  #body: BodyCollector | BodyStream | undefined
   #abortListener: (() => void) | undefined
   #writableListener: (() => void) | undefined
   #backlog: Buffer = Buffer.alloc(0)
@@ -53,12 +54,27 @@ class UwsExchange implements HttpExchange {
 
   readBody<T>(limit: number, read: (body: Uint8Array) => T | Promise<T>): Promise<T> {
     const collector = new BodyCollector(limit, this.budget, this.#headers.get('content-length'))
-    this.#collector = collector
+    this.#body = collector
     this.response.onData((chunk, isLast) => {
       if (chunk.byteLength > 0) collector.add(new Uint8Array(chunk))
       if (isLast) collector.finish()
     })
     return collector.use(read)
+  }
+
+  streamBody(limit: number, signal?: AbortSignal): AsyncIterable<Uint8Array> {
+    const flow = {
+      pause: () => void (this.closed || this.response.pause()),
+      resume: () => void (this.closed || this.response.resume()),
+    }
+    const stream = new BodyStream(limit, this.#headers.get('content-length'), flow, signal)
+    this.#body = stream
+    this.response.onData((chunk, isLast) => {
+      // the buffer is gone when this has returned
+      if (chunk.byteLength > 0) stream.add(new Uint8Array(chunk.slice(0)))
+      if (isLast) stream.finish()
+    })
+    return stream
   }
 
   onAborted(listener: () => void): void {
@@ -159,7 +175,7 @@ class UwsExchange implements HttpExchange {
     this.#gone = true
     this.#backlog = Buffer.alloc(0)
     this.unsent.delete(this)
-    this.#collector?.abort()
+    this.#body?.abort()
     if (!this.#ended) this.#abortListener?.()
   }
 }
