@@ -15,7 +15,7 @@ export interface Flag {
   value?: string
   convert?: Convert
   help: string
-  section: 'Serving' | 'Model' | 'Models on demand' | 'Engine' | 'For users of transformers serve'
+  section: 'Serving' | 'Model' | 'Speech' | 'Models on demand' | 'Engine' | 'For users of transformers serve'
   hidden?: boolean
   /** May be given several times: the value is an array. */
   multiple?: boolean
@@ -199,6 +199,36 @@ export const flags = {
     convert: integer(0, Number.MAX_SAFE_INTEGER),
     section: 'Model',
     help: 'Seed of requests that bring none. Default: drawn at random for each.',
+  },
+  'max-audio-bytes': {
+    value: 'SIZE',
+    convert: bytes,
+    section: 'Speech',
+    help: 'Largest recording; uploads may hold four times as much together. Default: 512MiB.',
+  },
+  'max-audio-seconds': {
+    value: 'SECONDS',
+    convert: decimal(1, 864_000),
+    section: 'Speech',
+    help: 'Longest recording. Default: 3600.',
+  },
+  'no-speech-threshold': {
+    value: 'P',
+    convert: decimal(0, 1),
+    section: 'Speech',
+    help: 'A window is silence when its probability of silence is above P and its text is doubtful (--logprob-threshold). Default: off.',
+  },
+  'logprob-threshold': {
+    value: 'X',
+    convert: decimal(-100, 0),
+    section: 'Speech',
+    help: 'Write a window again at a higher temperature when its mean log probability is below X. Default: off.',
+  },
+  'compression-ratio-threshold': {
+    value: 'X',
+    convert: decimal(0, 100),
+    section: 'Speech',
+    help: 'The same when its tokens repeat themselves so that they compress to less than 1/X. Default: off.',
   },
   'model-timeout': {
     value: 'SECONDS',

@@ -1,4 +1,5 @@
 // From the values of the command line to what the registry and the server take.
+import type { TranscriptionThresholds } from '../engine/speech-types.js'
 import type { EngineOptions, LogLevel } from '../engine/types.js'
 import type { Environment } from '../models/hub-cache.js'
 import type { RegistryOptions } from '../models/registry.js'
@@ -68,6 +69,15 @@ const milliseconds = (seconds: unknown): number | undefined => (seconds === unde
 /** `--stall-timeout` in milliseconds. */
 export const stallTimeoutMs = (values: Values): number => milliseconds(values['stall-timeout']) ?? 60_000
 
+/** When a window of a recording is not trusted; empty: nothing is looked at. */
+export function speechThresholds(values: Values): TranscriptionThresholds {
+  return given({
+    no_speech_threshold: values['no-speech-threshold'],
+    logprob_threshold: values['logprob-threshold'],
+    compression_ratio_threshold: values['compression-ratio-threshold'],
+  }) as TranscriptionThresholds
+}
+
 /** What the HTTP server takes of them. Throws a UsageError. */
 export async function serverOptions(values: Values): Promise<Omit<ServerOptions, 'models' | 'log'>> {
   const limits = given({
@@ -83,9 +93,12 @@ export async function serverOptions(values: Values): Promise<Omit<ServerOptions,
     port: (values.port as number | undefined) ?? 8000,
     enableCors: values['enable-cors'] === true,
     allowUnknownFields: values['allow-unknown-fields'] === true,
+    speechThresholds: speechThresholds(values),
     ...(given({
       transport: values.transport,
       bodyLimit: values['body-limit'],
+      maxAudioBytes: values['max-audio-bytes'],
+      maxAudioSeconds: values['max-audio-seconds'],
       drainTimeoutMs: milliseconds(values['drain-timeout']),
       chatTemplateKwargs: values['chat-template-kwargs'],
       reasoning: values.reasoning,

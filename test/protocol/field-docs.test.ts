@@ -4,6 +4,7 @@ import { isUnsupportedField } from '../../src/engine/unsupported-fields.js'
 import { chatFieldNames } from '../../src/protocol/chat-schema.js'
 import { completionFieldNames } from '../../src/protocol/completions-schema.js'
 import { responseFieldNames } from '../../src/protocol/responses/schema.js'
+import { transcriptionFieldNames } from '../../src/protocol/transcription-schema.js'
 
 const sections = readFileSync(new URL('../../docs/fields.md', import.meta.url), 'utf8').split('\n## ')
 const inFirstColumn = (text: string): string[] =>
@@ -29,12 +30,15 @@ const known = {
     max_output_tokens max_tool_calls metadata model moderation parallel_tool_calls previous_response_id prompt prompt_cache_key
     prompt_cache_options prompt_cache_retention reasoning safety_identifier seed service_tier store stream stream_options temperature text
     tool_choice tools top_logprobs top_p truncation user`,
+  transcriptions: `chunking_strategy file include keywords known_speaker_names known_speaker_references language languages model prompt
+    response_format stream temperature timestamp_granularities`,
 }
 
 test.each([
   ['chat', chatFieldNames, rowsOf(all, both, 'Chat completions')],
   ['completions', completionFieldNames, rowsOf(all, both, 'Completions')],
   ['responses', responseFieldNames, rowsOf(all, 'Responses')],
+  ['transcriptions', transcriptionFieldNames, rowsOf('Transcriptions and translations')],
 ] as const)('every field of %s has its row, and is taken or refused by name', (name, fields, rows) => {
   const documented = new Set(rows)
   expect([...fields].filter((field) => !documented.has(field))).toEqual([])
