@@ -118,6 +118,13 @@ function tokenIds(value: unknown, vocabSize: number, param: string): number[] {
   return list as number[]
 }
 
+function stopStrings(value: unknown, param: string): string[] {
+  if (value === undefined || value === null) return []
+  const list: unknown[] = Array.isArray(value) ? value : [value]
+  if (list.every((text): text is string => typeof text === 'string' && text !== '')) return list
+  throw new RequestError('invalid_request', `Expected texts that are not empty for '${param}'.`, param)
+}
+
 const seedMask = (1n << 64n) - 1n
 
 /**
@@ -203,7 +210,7 @@ export function resolveSampling(
     minNewTokens,
     eosTokenIds: eos === undefined || eos === null ? [...context.eosTokenIds] : tokenIds(eos, context.vocabSize, paramName('eos_token_id')),
     ignoreEos: params.ignore_eos ?? false,
-    stop: params.stop ?? [],
+    stop: params.stop ?? stopStrings(base['stop_strings'], paramName('stop_strings')),
     skipSpecialTokens: params.skip_special_tokens ?? true,
     shownSpecialTokens: [...(context.shownSpecialTokens ?? [])],
     wantLogprobs: params.logprobs ?? false,

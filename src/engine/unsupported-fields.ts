@@ -39,7 +39,6 @@ const neutralValues: Readonly<Record<string, (value: unknown) => boolean>> = {
   prompt_lookup_num_tokens: isNull,
   num_return_sequences: isOneOf(1),
   max_time: isNull,
-  stop_strings: isEmpty,
 }
 
 /** Whether a field is one that we do not do, whatever its value. */

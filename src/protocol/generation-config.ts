@@ -6,7 +6,6 @@ import { isObject, parseInnerJson } from './json.js'
 
 const instead: Readonly<Record<string, string>> = {
   num_return_sequences: ' Use `n`.',
-  stop_strings: ' Use `stop`.',
   sequence_bias: ' Use `logit_bias`.',
 }
 
@@ -35,6 +34,12 @@ const tokenMinimum = z
   .min(0)
   .max(2 ** 31 - 1)
 
+const maxStops = 16
+const stopString = z.string().min(1, { error: 'must not be empty' }).max(1024)
+export const stopStrings = z.union([stopString, z.array(stopString).max(maxStops)], {
+  error: `must be a string or an array of up to ${maxStops} strings`,
+})
+
 /** GenerationConfig's fields that a request may carry, at its top level or in `generation_config`, with their ranges. */
 export const generationFields = {
   do_sample: z.boolean().nullish(),
@@ -55,6 +60,7 @@ export const generationFields = {
   min_new_tokens: tokenMinimum.nullish(),
   min_length: tokenMinimum.nullish(),
   eos_token_id: z.union([tokenId, z.array(tokenId).max(256)], { error: 'must be a token id or an array of token ids' }).nullish(),
+  stop_strings: stopStrings.nullish(),
 } as const
 
 const generationConfigSchema = z.looseObject(generationFields)

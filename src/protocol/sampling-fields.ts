@@ -1,23 +1,18 @@
 // The fields that every request for text has: how it is sampled, when it ends, and how it is sent.
 import { z } from 'zod'
 import type { GenerateRequest, GenerationParams } from '../engine/types.js'
-import { generationFields, readGenerationConfig } from './generation-config.js'
+import { generationFields, readGenerationConfig, stopStrings } from './generation-config.js'
 
 /** Choices of one request. */
 export const maxChoices = 32
-const maxStops = 16
-const maxStopLength = 1024
 export const tokenLimit = 2 ** 31 - 1
 
-const stopString = z.string().min(1, { error: 'must not be empty' }).max(maxStopLength)
 export const choiceCount = z.int().min(1).max(maxChoices)
 
 export const samplingFields = {
   stream: z.boolean().nullish(),
   stream_options: z.looseObject({ include_usage: z.boolean().nullish() }).nullish(),
-  stop: z
-    .union([stopString, z.array(stopString).max(maxStops)], { error: `must be a string or an array of up to ${maxStops} strings` })
-    .nullish(),
+  stop: stopStrings.nullish(),
   seed: z.int().nullish(),
   presence_penalty: z.number().min(-2).max(2).nullish(),
   frequency_penalty: z.number().min(-2).max(2).nullish(),
@@ -52,7 +47,8 @@ export function present<T extends object>(fields: T): Defined<T> {
 export function samplingParams(body: SamplingBody): GenerationParams {
   const { temperature } = body
   const sampling = temperature === null || temperature === undefined ? body.do_sample : temperature > 0 && body.do_sample !== false
-  const stop = typeof body.stop === 'string' ? [body.stop] : body.stop
+  const stops = body.stop ?? body.stop_strings
+  const stop = typeof stops === 'string' ? [stops] : stops
   return present({
     do_sample: sampling,
     // 0 means greedy; as a divisor it means nothing

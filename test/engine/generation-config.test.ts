@@ -45,6 +45,16 @@ describe('sampling or greedy', () => {
 })
 
 describe('lengths', () => {
+  it('stops at the stop_strings of a generation_config or of the checkpoint, where the request names no stop', () => {
+    const stop = (own: object, config: object | undefined, defaults: object): string[] =>
+      resolveSampling(own, config as Record<string, unknown>, { ...context, defaults: { ...defaults } }).stop
+    expect(stop({}, undefined, {})).toEqual([])
+    expect(stop({}, undefined, { stop_strings: 'END' })).toEqual(['END'])
+    expect(stop({}, { stop_strings: ['a', 'b'] }, { stop_strings: 'END' })).toEqual(['a', 'b'])
+    expect(stop({ stop: ['c'] }, { stop_strings: ['a'] }, {})).toEqual(['c'])
+    expect(refusal(() => stop({}, { stop_strings: [5] }, {})).param).toBe('generation_config.stop_strings')
+  })
+
   it('gives at least 1,024 new tokens, within the context', () => {
     expect(resolveSampling({}, undefined, context).maxNewTokens).toBe(1024)
     expect(resolveSampling({}, undefined, { ...context, defaults: { max_new_tokens: 2000 } }).maxNewTokens).toBe(2000)

@@ -61,6 +61,8 @@ describe('what a body means', () => {
   test('stop, seed, bias and the rest arrive as they are', () => {
     expect(params({ stop: 'a' }).stop).toEqual(['a'])
     expect(params({ stop: [] }).stop).toBeUndefined()
+    expect(params({ stop_strings: ['b', 'c'] }).stop).toEqual(['b', 'c'])
+    expect(params({ stop: 'a', stop_strings: 'b' }).stop).toEqual(['a'])
     expect(params({ seed: -(2 ** 53) + 1 }).seed).toBe(-(2 ** 53) + 1)
     const given = {
       top_k: 40, min_p: 0.1, typical_p: 0.9, repetition_penalty: 1.1, presence_penalty: -1, frequency_penalty: 2, no_repeat_ngram_size: 3,

@@ -22,4 +22,25 @@ describe.each(transports)('fields that no API knows, over %s', (transport) => {
       expect((await request(lenient.port, 'POST', path, JSON.stringify({ ...body, ...wrong }))).status).toBeGreaterThanOrEqual(400)
     }
   })
+
+  test('bodies about conversations as well', async () => {
+    const item = { role: 'user', content: 'Hi' }
+    const statuses = async (port: number): Promise<number[]> => {
+      const made = await request(port, 'POST', '/v1/conversations', '{}')
+      const { id } = JSON.parse(made.text) as { id: string }
+      const asked: [string, object][] = [
+        ['', { items: [item] }],
+        [`/${id}`, { metadata: { a: 'b' } }],
+        [`/${id}/items`, { items: [item] }],
+      ]
+      const replies = asked.map(([path, body]) =>
+        request(port, 'POST', `/v1/conversations${path}`, JSON.stringify({ ...body, surprise: 1 })),
+      )
+      return (await Promise.all(replies)).map(({ status }) => status)
+    }
+    await using strict = await testServer(transport)
+    expect(await statuses(strict.port)).toEqual([422, 422, 422])
+    await using lenient = await testServer(transport, {}, { allowUnknownFields: true })
+    expect(await statuses(lenient.port)).toEqual([200, 200, 200])
+  })
 })

@@ -33,6 +33,30 @@ interface OpenReasoning {
   item: ReasoningItem
   text: string[]
 }
+
+/** How reasoning is told: as it is, or where a summary was asked for in the place of one, as clients read only that then. */
+interface ReasoningWords {
+  text: string
+  part: string
+  type: string
+  list: 'content' | 'summary'
+  /** Names the part's place in the list. */
+  index: string
+}
+const asContent: ReasoningWords = {
+  text: 'response.reasoning_text',
+  part: 'response.content_part',
+  type: 'reasoning_text',
+  list: 'content',
+  index: 'content_index',
+}
+const asSummary: ReasoningWords = {
+  text: 'response.reasoning_summary_text',
+  part: 'response.reasoning_summary_part',
+  type: 'summary_text',
+  list: 'summary',
+  index: 'summary_index',
+}
 interface OpenCall {
   kind: 'call'
   index: number
@@ -46,6 +70,7 @@ type Open = OpenMessage | OpenReasoning | OpenCall
 /** A response under construction. Events leave through `emit` in order; `resource` is the response as of now. */
 export class ResponseBuilder {
   readonly resource: ResponseResource
+  readonly #reasoning: ReasoningWords
   #sequence = 0
   #open: Open | undefined
 
@@ -54,6 +79,8 @@ export class ResponseBuilder {
     private readonly logprobs: boolean,
     private readonly emit: (event: ResponseEvent) => void,
   ) {
+    const summary = head.echo.reasoning?.summary ?? 'none'
+    this.#reasoning = summary === 'none' ? asContent : asSummary
     this.resource = {
       id: head.id,
       object: 'response',
@@ -152,10 +179,15 @@ export class ResponseBuilder {
       const item: ReasoningItem = { type: 'reasoning', id: newId('rs'), summary: [], content: [], status: 'in_progress' }
       open = { kind: 'reasoning', index: this.#nextIndex, item, text: [] }
       this.#start(open)
-      this.#say('response.content_part.added', { ...at(open), part: { type: 'reasoning_text', text: '' } })
+      this.#sayReasoning(open, 'part', 'added', { part: { type: this.#reasoning.type, text: '' } })
     }
     open.text.push(text)
-    this.#say('response.reasoning_text.delta', { ...at(open), delta: text })
+    this.#sayReasoning(open, 'text', 'delta', { delta: text })
+  }
+
+  #sayReasoning(open: OpenReasoning, what: 'text' | 'part', event: string, fields: object): void {
+    const words = this.#reasoning
+    this.#say(`${words[what]}.${event}`, { ...where(open), [words.index]: 0, ...fields })
   }
 
   #addText(text: string, logprobs: TokenLogprob[]): void {
@@ -204,10 +236,10 @@ export class ResponseBuilder {
     open.item.status = status
     switch (open.kind) {
       case 'reasoning': {
-        const part = { type: 'reasoning_text', text }
-        open.item.content = [part]
-        this.#say('response.reasoning_text.done', { ...at(open), text })
-        this.#say('response.content_part.done', { ...at(open), part })
+        const part = { type: this.#reasoning.type, text }
+        open.item[this.#reasoning.list] = [part]
+        this.#sayReasoning(open, 'text', 'done', { text })
+        this.#sayReasoning(open, 'part', 'done', { part })
         break
       }
       case 'message': {

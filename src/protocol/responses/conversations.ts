@@ -3,6 +3,7 @@ import { z } from 'zod'
 import { ApiError } from '../errors.js'
 import { issueError } from '../issues.js'
 import { parseJsonObject } from '../json.js'
+import { judgedFields, type ReadOptions } from '../known-fields.js'
 import { type Item, readInput } from './items.js'
 import { metadataSchema } from './schema.js'
 
@@ -14,8 +15,8 @@ const createSchema = z.strictObject({ metadata: metadataSchema.nullish(), items:
 const updateSchema = z.strictObject({ metadata: metadataSchema.nullable() })
 const addSchema = z.strictObject({ items: itemsSchema.min(1) })
 
-function judged<T>(schema: z.ZodType<T>, bytes: Uint8Array): T {
-  const result = schema.safeParse(parseJsonObject(bytes))
+function judged<S extends z.ZodObject>(schema: S, bytes: Uint8Array, options: ReadOptions): z.infer<S> {
+  const result = schema.safeParse(judgedFields(parseJsonObject(bytes), schema.shape, options))
   if (!result.success) throw issueError(result.error)
   return result.data
 }
@@ -28,17 +29,17 @@ function ownItems(items: readonly Record<string, unknown>[]): Item[] {
 }
 
 /** POST /v1/conversations; an empty body is an empty conversation. Throws an ApiError. */
-export function parseNewConversation(bytes: Uint8Array): { metadata: Record<string, string>; items: Item[] } {
-  const { metadata, items } = bytes.length === 0 ? {} : judged(createSchema, bytes)
+export function parseNewConversation(bytes: Uint8Array, options: ReadOptions = {}): { metadata: Record<string, string>; items: Item[] } {
+  const { metadata, items } = bytes.length === 0 ? {} : judged(createSchema, bytes, options)
   return { metadata: metadata ?? {}, items: ownItems(items ?? []) }
 }
 
 /** POST /v1/conversations/{id}. Throws an ApiError. */
-export function parseConversationUpdate(bytes: Uint8Array): Record<string, string> {
-  return judged(updateSchema, bytes).metadata ?? {}
+export function parseConversationUpdate(bytes: Uint8Array, options: ReadOptions = {}): Record<string, string> {
+  return judged(updateSchema, bytes, options).metadata ?? {}
 }
 
 /** POST /v1/conversations/{id}/items. Throws an ApiError. */
-export function parseNewItems(bytes: Uint8Array): Item[] {
-  return ownItems(judged(addSchema, bytes).items)
+export function parseNewItems(bytes: Uint8Array, options: ReadOptions = {}): Item[] {
+  return ownItems(judged(addSchema, bytes, options).items)
 }

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest'
 import type { GenerationDelta } from '../../../src/engine/types.js'
 import { ApiError } from '../../../src/protocol/errors.js'
 import { ResponseBuilder, type ResponseEvent } from '../../../src/protocol/responses/builder.js'
+import { chatMessages } from '../../../src/protocol/responses/items.js'
 import type { ResponseUsage } from '../../../src/protocol/responses/resource.js'
 import { readResponsesRequest } from '../../../src/protocol/responses/schema.js'
 
@@ -92,6 +93,27 @@ describe('the events of a response', () => {
       { type: 'function_call', call_id: 'call_2', name: 'g', arguments: '{}' },
     ])
     expect(resource).toMatchObject({ status: 'completed', completed_at: 2, usage, model: 'm@main' })
+  })
+
+  it('tell reasoning as a summary where one was asked for, and it is understood when it comes back', () => {
+    const { events, resource } = told([{ reasoning: 'hm' }, { reasoning: ' yes' }, { text: 'A' }], finish, {
+      reasoning: { summary: 'auto' },
+    })
+    expect(short(events).slice(2, 9)).toEqual([
+      'output_item.added',
+      'reasoning_summary_part.added',
+      'reasoning_summary_text.delta',
+      'reasoning_summary_text.delta',
+      'reasoning_summary_text.done',
+      'reasoning_summary_part.done',
+      'output_item.done',
+    ])
+    const parts = events.slice(3, 8)
+    expect(parts.every((event) => event.summary_index === 0 && event.output_index === 0 && !('content_index' in event))).toBe(true)
+    expect(resource.output[0]).toMatchObject({ type: 'reasoning', summary: [{ type: 'summary_text', text: 'hm yes' }], content: [] })
+    expect(chatMessages([resource.output[0]!])).toEqual([{ role: 'assistant', reasoning_content: 'hm yes' }])
+    const plain = told([{ reasoning: 'hm' }], finish, { reasoning: { summary: 'none', effort: 'low' } })
+    expect(plain.resource.output[0]).toMatchObject({ summary: [], content: [{ text: 'hm' }] })
   })
 
   it('say the same as the whole answer', () => {
