@@ -18,7 +18,7 @@ export interface ServeArguments {
 }
 
 /** `--name -1` as `--name=-1`, since parseArgs takes a value that begins with a dash for another flag. */
-function joinNegativeNumbers(args: readonly string[]): string[] {
+export function joinNegativeNumbers(args: readonly string[]): string[] {
   const joined: string[] = []
   for (const [i, arg] of args.entries()) {
     if (arg === '--') return [...joined, ...args.slice(i)]
@@ -50,7 +50,8 @@ function parsed(args: string[]): { values: Record<string, unknown>; positionals:
   }
 }
 
-function converted(name: FlagName, flag: Flag, given: unknown): unknown {
+/** A flag's value as its table says. Throws a UsageError. */
+export function converted(name: FlagName, flag: Flag, given: unknown): unknown {
   if (Array.isArray(given)) return given.map((each) => converted(name, flag, each))
   return typeof given === 'string' && flag.convert ? flag.convert(given, name) : given
 }
@@ -88,6 +89,7 @@ export function helpText(): string {
     '       tfserve [options]               the small demo model, and others on demand',
     '       tfserve download ID...          get models of the Hugging Face Hub into the cache',
     '       tfserve models                  list the models in the cache',
+    '       tfserve transcribe FILE...      write down what is said in recordings',
     '',
     'MODEL  A checkpoint directory, a .gguf file, or the id of a model of the Hugging Face Hub (org/name, org/name@revision,',
     '       org/name:file.gguf, org/name:Q4_K_M), downloaded into the cache when it is not there.',

@@ -1,4 +1,4 @@
-// What the command line asks for: the help, the version, a download, the list of models, or a server.
+// What the command line asks for: the help, the version, a download, the list of models, transcripts, or a server.
 import { readFileSync } from 'node:fs'
 import { z } from 'zod'
 import { helpText, parseServeArguments, UsageError } from './options.js'
@@ -15,6 +15,7 @@ export async function run(args: string[]): Promise<number> {
     const [command, ...rest] = args
     if (command === 'download') return await (await import('./download.js')).download(rest)
     if (command === 'models') return await (await import('./models.js')).models(rest)
+    if (command === 'transcribe') return await (await import('./transcribe.js')).transcribe(rest)
     const parsed = parseServeArguments(args)
     if (parsed.help) {
       process.stdout.write(helpText())

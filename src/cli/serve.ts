@@ -1,10 +1,7 @@
 // `tfserve [serve] [MODEL]`: finds the model given, if any, starts the registry and the HTTP server, ends both on a signal.
 import type { EngineOptions, LogLevel } from '../engine/types.js'
-import { HubError } from '../hub/errors.js'
-import { hubSettings } from '../hub/settings.js'
-import type { Environment } from '../models/hub-cache.js'
 import { ModelRegistry } from '../models/registry.js'
-import { ModelNotCachedError, ModelNotFoundError, type ResolvedModel, resolveModel } from '../models/resolve.js'
+import type { ResolvedModel } from '../models/resolve.js'
 import { SupervisedModel } from '../models/supervisor.js'
 import { isLoopback } from '../server/cors.js'
 import { StoreOpenError } from '../server/responses/store.js'
@@ -12,30 +9,12 @@ import { type RunningServer, startServer } from '../server/server.js'
 import type { ServedModelName } from '../server/served-model.js'
 import { ListenError } from '../server/transport/types.js'
 import { describeModel } from './describe-model.js'
+import { findModel } from './find-model.js'
 import { Log } from './log.js'
 import { type ServeArguments, UsageError } from './options.js'
 import { engineOptions, environment, residencyOptions, serverOptions, stallTimeoutMs } from './serve-settings.js'
 
 const signalExitCodes: Partial<Record<NodeJS.Signals, number>> = { SIGINT: 130, SIGTERM: 143 }
-
-/** The model's files, downloaded first where the Hub may have them; or the exit code, when the reason has been printed. */
-async function findModel(typed: string | undefined, env: Environment, log: Log): Promise<ResolvedModel | number> {
-  try {
-    try {
-      return await resolveModel(typed, { env })
-    } catch (error) {
-      if (!(error instanceof ModelNotCachedError) || hubSettings(env).offline) throw error
-      const { fetchModels } = await import('./download.js')
-      const wanted = [{ typed: typed ?? error.spec.id, spec: error.spec }]
-      const exitCode = await fetchModels(wanted, { preferCache: true, env, forServing: true }, () => undefined)
-      return exitCode === 0 ? await resolveModel(typed, { env }) : exitCode
-    }
-  } catch (error) {
-    if (!(error instanceof ModelNotFoundError || error instanceof HubError)) throw error
-    log.write('error', error.message)
-    return 1
-  }
-}
 
 /** The same model under the name that the operator gives it; its own one stays good. */
 function renamed(model: ResolvedModel, id: string | undefined): ResolvedModel {

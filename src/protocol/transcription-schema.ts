@@ -170,7 +170,8 @@ function checkTogether({
   }
 }
 
-function timestampsOf(format: TranscriptFormat, words: boolean): NonNullable<TranscribeRequest['timestamps']> {
+/** What a format needs to be told of times. */
+export function timestampsOf(format: TranscriptFormat, words: boolean): NonNullable<TranscribeRequest['timestamps']> {
   if (words) return 'word'
   return format === 'json' || format === 'text' ? 'none' : 'segment'
 }
