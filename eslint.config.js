@@ -4,7 +4,7 @@ import tseslint from 'typescript-eslint'
 
 const nodeGlobals = Object.fromEntries(
   [
-    'AbortController AbortSignal Buffer TextDecoder TextEncoder URL URLSearchParams clearInterval clearTimeout console fetch performance',
+    'AbortController AbortSignal Buffer FormData TextDecoder TextEncoder URL URLSearchParams clearInterval clearTimeout console fetch performance',
     'process queueMicrotask setImmediate setInterval setTimeout structuredClone',
   ]
     .join(' ')

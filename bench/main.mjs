@@ -51,6 +51,20 @@ const commands = {
       json: 'FILE',
     },
   },
+  transcribe: {
+    about: 'speech to text: real-time factor, alone and with requests at once, beside the transformers library',
+    options: {
+      model: 'DIR      Whisper checkpoint directory',
+      file: 'FILE     recording; a wav of 16000 samples a second of 16 bits where --python is given',
+      python: 'PATH     a python with transformers and torch; without it only our server is measured',
+      streams: 'LIST     requests at once (default 1,4)',
+      rounds: 'N        rounds, each in another order (default 3)',
+      requests: 'N        recordings a stream (default 2)',
+      threads: 'N        threads of each contender (default: the cores)',
+      flags: 'TEXT     further flags for our server (default "--dtype float32")',
+      json: 'FILE',
+    },
+  },
   perplexity: {
     about: 'perplexity over a text, beside a reference: what weights, cache and kernels cost in quality',
     options: {
