@@ -1,10 +1,16 @@
 import type { GenerationDelta } from '../engine/types.js'
 import { ChatChunks, ChatReply, type CompletionHead, type UsageCount } from '../protocol/chat-mapping.js'
+import { functionNames } from '../protocol/chat-functions.js'
 import type { ChatRequest } from '../protocol/chat-schema.js'
 import type { ApiError } from '../protocol/errors.js'
+import { renamedFields } from '../protocol/renamed-fields.js'
 import type { Call } from './call.js'
 import { EventStream, type FlowControl } from './event-stream.js'
 import type { GenerationOutput } from './generation-session.js'
+
+// what is wrong with tools is wrong with `functions` where the request has those
+const inWordsOf = ({ functionCalls }: ChatRequest, error: ApiError): ApiError =>
+  functionCalls ? renamedFields(error, functionNames) : error
 
 /** Chunks of a chat completion. */
 export class StreamedOutput implements GenerationOutput {
@@ -38,7 +44,7 @@ export class StreamedOutput implements GenerationOutput {
   }
 
   fail(error: ApiError): void {
-    this.#stream.fail(error)
+    this.#stream.fail(inWordsOf(this.request, error))
   }
 
   tick(now: number): void {
@@ -80,7 +86,7 @@ export class WholeOutput implements GenerationOutput {
   }
 
   fail(error: ApiError): void {
-    this.call.fail(error)
+    this.call.fail(inWordsOf(this.request, error))
   }
 
   tick(): void {

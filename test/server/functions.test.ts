@@ -2,6 +2,7 @@
 import OpenAI from 'openai'
 import { describe, expect, test } from 'vitest'
 import { taggedFormat } from '../../src/engine/output/tagged-format.js'
+import { RequestError } from '../../src/engine/types.js'
 import { chunks, post } from '../support/http-client.js'
 import { hello, testServer, transports } from '../support/test-server.js'
 
@@ -94,4 +95,15 @@ test('a call must be of one of the functions, and the old words do not go with t
   await refused({ functions: [{ name: 'a b' }] }, 'functions[0].name', '`functions[0].name`')
   await refused({ functions: [functions[0], functions[0]] }, 'functions[1].name', 'get_weather')
   for (const call of ['auto', 'none', null]) expect((await post(t.port, { messages: hello, function_call: call })).status).toBe(200)
+})
+
+test('what the model finds wrong with them is told in the words of the client', async () => {
+  const onStart = (): never => {
+    throw new RequestError('invalid_request', '`tools` cannot be kept to.', 'tools')
+  }
+  await using t = await testServer('node', { onStart })
+  for (const stream of [false, true]) {
+    const reply = await post(t.port, { messages: hello, functions, stream })
+    expect(JSON.parse(reply.text)).toMatchObject({ error: { message: '`functions` cannot be kept to.', param: 'functions' } })
+  }
 })

@@ -4,9 +4,9 @@ import { gemmaCallStart } from '../../../src/engine/output/call-gemma.js'
 import type { CallReader } from '../../../src/engine/output/call-reader.js'
 import { tagCallStart } from '../../../src/engine/output/call-tags.js'
 import { jsonDialect, ObjectReader } from '../../../src/engine/output/object-reader.js'
+import { seeded } from '../../support/random.js'
 
-let state = 5
-const random = (n: number): number => (state = (state * 1103515245 + 12345) & 0x7fffffff) % n
+const random = seeded(5)
 const pick = <T>(items: readonly T[]): T => items[random(items.length)]!
 
 function value(depth: number): unknown {

@@ -5,6 +5,7 @@ import { harmonyFormat } from '../../../src/engine/output/harmony-format.js'
 import { taggedFormat, thinkFormat } from '../../../src/engine/output/tagged-format.js'
 import { gatherCalls } from '../../support/calls.js'
 import { toolSchemas } from '../../../src/engine/output/tools.js'
+import { seeded } from '../../support/random.js'
 
 const weather = {
   type: 'function',
@@ -348,8 +349,7 @@ describe.each(cases)('$format.name: $name', ({ format, text, prompt, options, cu
     for (let at = 0; at <= text.length; at++) {
       expect(read(format, [text.slice(0, at), text.slice(at)], prompt, options, cut)).toEqual(whole)
     }
-    let state = 7
-    const random = (n: number): number => (state = (state * 1103515245 + 12345) & 0x7fffffff) % n
+    const random = seeded(7)
     for (let round = 0; round < 20; round++) {
       const pieces: string[] = []
       for (let at = 0; at < text.length;) {
@@ -462,8 +462,7 @@ test('random texts of markers: the cuts change nothing and every character of no
     '<',
     '}',
   ]
-  let state = 99
-  const random = (n: number): number => (state = (state * 1103515245 + 12345) & 0x7fffffff) % n
+  const random = seeded(99)
   for (let round = 0; round < 5000; round++) {
     const pieces = Array.from({ length: random(20) }, () => parts[random(parts.length)]!)
     const text = pieces.join('')
@@ -479,4 +478,74 @@ test('random texts of markers: the cuts change nothing and every character of no
 test('a whole number written as bare text keeps all its digits', () => {
   const text = '<tool_call><function=get_weather><parameter=days>12345678901234567890</parameter></function></tool_call>'
   expect(read(taggedFormat, [text]).texts).toEqual(['{"days":12345678901234567890}'])
+})
+
+test.each<[AnswerFormat, string, string[]]>([
+  [
+    gemma4Format,
+    '',
+    [
+      '<|tool_call>call:f{',
+      '<tool_call|>',
+      '<|tool_call>',
+      'call:g',
+      '<|"|>',
+      '"',
+      'a:',
+      '{',
+      '}',
+      '[',
+      ']',
+      ',',
+      ' ',
+      '12',
+      'True',
+      '\\',
+      '<',
+      '<|',
+      'x',
+      '<|channel>thought\n',
+      '<channel|>',
+      '\n',
+      '\u{1f600}',
+    ],
+  ],
+  [
+    harmonyFormat,
+    begun,
+    [
+      ' to=functions.f<|message|>',
+      '<|channel|>final',
+      '<|channel|>analysis',
+      '<|message|>',
+      '<|call|>',
+      '<|end|>',
+      '<|start|>assistant',
+      '{',
+      '}',
+      '"a":',
+      '"',
+      ',',
+      '12',
+      ' ',
+      '\n',
+      '\\',
+      '<|',
+      'x',
+      '\u{1f600}',
+    ],
+  ],
+])('random texts of a notation (%#): the cuts change nothing', (format, prompt, parts) => {
+  const random = seeded(17)
+  let calls = 0
+  for (let round = 0; round < 4000; round++) {
+    const pieces = Array.from({ length: random(16) }, () => parts[random(parts.length)]!)
+    const text = pieces.join('')
+    const cut = random(2) > 0
+    const whole = read(format, [text], prompt, {}, cut)
+    expect(read(format, pieces, prompt, {}, cut), text).toEqual(whole)
+    expect(read(format, text.split(''), prompt, {}, cut), text).toEqual(whole)
+    calls += whole.calls.length
+  }
+  expect(calls).toBeGreaterThan(300)
 })
