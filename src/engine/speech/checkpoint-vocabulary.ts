@@ -1,0 +1,173 @@
+// Reads the vocabulary of a checkpoint directory: tokenizer.json, or vocab.json with merges.txt and added_tokens.json, and the generation config.
+import { z } from 'zod'
+import { CheckpointError, readModelText } from '../model-file.js'
+import { bytePairs, bytesOfWritten, type TextTokens } from './byte-pairs.js'
+import { languageNames } from './languages.js'
+import { defaultMaxLength, type SpeechVocabulary } from './vocabulary.js'
+
+const maxJsonBytes = 64 * 2 ** 20
+const mostIds = 2 ** 20
+// ids of OpenAI's multilingual models; those of the English ones are one less
+const smallestMultilingual = 51865
+
+const id = z.int().min(0).lt(mostIds)
+const ids = z.array(id).max(mostIds)
+const vocab = z.record(z.string(), id)
+const mergePair = z.union([z.string(), z.tuple([z.string(), z.string()])])
+
+const tokenizerJson = z.looseObject({
+  added_tokens: z.array(z.looseObject({ id, content: z.string() })).default([]),
+  model: z.looseObject({ type: z.literal('BPE'), vocab, merges: z.array(mergePair) }),
+})
+
+// old generation configs lack most of it; config.json may have what they lack
+const settings = z.looseObject({
+  eos_token_id: z
+    .union([
+      id,
+      z
+        .array(id)
+        .min(1)
+        .transform((all) => all[0]!),
+    ])
+    .nullish(),
+  decoder_start_token_id: id.nullish(),
+  no_timestamps_token_id: id.nullish(),
+  prev_sot_token_id: id.nullish(),
+  is_multilingual: z.boolean().nullish(),
+  lang_to_id: vocab.nullish(),
+  task_to_id: vocab.nullish(),
+  suppress_tokens: ids.nullish(),
+  begin_suppress_tokens: ids.nullish(),
+  max_initial_timestamp_index: z.int().min(0).nullish(),
+  alignment_heads: z
+    .array(z.tuple([z.int().min(0), z.int().min(0)]))
+    .max(4096)
+    .nullish(),
+  max_length: z.int().min(1).nullish(),
+  compression_ratio_threshold: z.number().nullish(),
+  logprob_threshold: z.number().nullish(),
+  no_speech_threshold: z.number().nullish(),
+})
+
+type Settings = z.infer<typeof settings>
+
+function parse<T>(schema: z.ZodType<T>, name: string, text: string): T {
+  let value: unknown
+  try {
+    value = JSON.parse(text)
+  } catch {
+    throw new CheckpointError(`${name} is not valid JSON.`)
+  }
+  const parsed = schema.safeParse(value)
+  if (parsed.success) return parsed.data
+  const issue = parsed.error.issues[0]
+  throw new CheckpointError(`${name} is not what a Whisper checkpoint has: ${issue?.path.join('.').slice(0, 80)}: ${issue?.message}.`)
+}
+
+const readJson = <T>(dir: string, name: string, schema: z.ZodType<T>): T | undefined => {
+  const text = readModelText(dir, name, maxJsonBytes)
+  return text === undefined ? undefined : parse(schema, name, text)
+}
+
+interface Tokenizer {
+  text: TextTokens
+  /** Control tokens by what is written for them. */
+  control: ReadonlyMap<string, number>
+}
+
+const separator = ' '
+const latin = (written: string): string | undefined => {
+  const bytes = bytesOfWritten(written)
+  return bytes && Buffer.from(bytes).toString('latin1')
+}
+
+const pairKey = (left: string, right: string): string => `${left.length} ${left}${right}`
+
+function textTokens(
+  words: Readonly<Record<string, number>>,
+  merges: readonly (string | [string, string])[],
+  control: ReadonlySet<number>,
+): TextTokens {
+  const bytes: (Uint8Array | undefined)[] = []
+  for (const [written, number] of Object.entries(words)) if (!control.has(number)) bytes[number] = bytesOfWritten(written)
+  const ranks = new Map<string, number>()
+  merges.forEach((pair, rank) => {
+    const [left, right] = (typeof pair === 'string' ? pair.split(separator) : pair).map(latin)
+    if (left !== undefined && right !== undefined) ranks.set(pairKey(left, right), rank)
+  })
+  return bytePairs(bytes, (left, right) => ranks.get(pairKey(left, right)))
+}
+
+function readTokenizer(dir: string): Tokenizer {
+  const whole = readJson(dir, 'tokenizer.json', tokenizerJson)
+  if (whole) {
+    const control = new Map(whole.added_tokens.map(({ content, id: number }) => [content, number]))
+    return { text: textTokens(whole.model.vocab, whole.model.merges, new Set(control.values())), control }
+  }
+  const words = readJson(dir, 'vocab.json', vocab)
+  const merges = readModelText(dir, 'merges.txt', maxJsonBytes)
+  if (!words || merges === undefined)
+    throw new CheckpointError('The checkpoint has neither a tokenizer.json nor a vocab.json with a merges.txt.')
+  const added = readJson(dir, 'added_tokens.json', vocab) ?? {}
+  const all = { ...words, ...added }
+  const control = new Map(
+    Object.entries(all).filter(([written, number]) => /^<\|.*\|>$/.test(written) || number >= (all['<|endoftext|>'] ?? mostIds)),
+  )
+  const lines = merges.split('\n').filter((line) => line !== '' && !line.startsWith('#version'))
+  return { text: textTokens(words, lines, new Set(control.values())), control }
+}
+
+function languagesOf({ lang_to_id }: Settings, control: ReadonlyMap<string, number>): Map<string, number> {
+  const told = lang_to_id ?? Object.fromEntries([...control].filter(([written]) => Object.hasOwn(languageNames, written.slice(2, -2))))
+  return new Map(Object.entries(told).map(([written, token]) => [written.replace(/^<\|(.*)\|>$/, '$1'), token]))
+}
+
+/**
+ * The vocabulary of a checkpoint directory. What its generation config does not say is read from config.json, else from the names of the tokens.
+ * Throws a CheckpointError. @param size of the model's output
+ */
+export function checkpointVocabulary(dir: string, size: number): SpeechVocabulary {
+  const config = readJson(dir, 'config.json', settings)
+  if (!config) throw new CheckpointError('The directory holds no config.json: it is not a Hugging Face checkpoint.')
+  const own = readJson(dir, 'generation_config.json', settings) ?? {}
+  const said: Settings = { ...config, ...Object.fromEntries(Object.entries(own).filter(([, value]) => value !== null)) }
+  const { text, control } = readTokenizer(dir)
+
+  const token = (told: number | null | undefined, written: string): number => {
+    const found = told ?? control.get(written)
+    if (found === undefined || found >= size)
+      throw new CheckpointError(`The checkpoint has no token ${written}: it is not a Whisper model.`)
+    return found
+  }
+  const end = token(said.eos_token_id, '<|endoftext|>')
+  const noTimestamps = token(said.no_timestamps_token_id, '<|notimestamps|>')
+  const known = (found: number | undefined): number | undefined => (found !== undefined && found < size ? found : undefined)
+  const transcribe = known(said.task_to_id?.['transcribe'] ?? control.get('<|transcribe|>'))
+  const translate = known(said.task_to_id?.['translate'] ?? control.get('<|translate|>'))
+  const languages = languagesOf(said, control)
+  for (const [code, number] of languages) if (number >= size) languages.delete(code)
+  // an English model's tokenizer has tokens of languages, too, to which it was not trained
+  const multilingual = said.is_multilingual ?? (said.lang_to_id != null || size >= smallestMultilingual)
+  const inside = (list: readonly number[] | null | undefined): Int32Array => Int32Array.from((list ?? []).filter((number) => number < size))
+  const threshold = <K extends 'compression_ratio_threshold' | 'logprob_threshold' | 'no_speech_threshold'>(name: K) =>
+    said[name] == null ? {} : { [name]: said[name] }
+  return {
+    text,
+    size,
+    start: token(said.decoder_start_token_id, '<|startoftranscript|>'),
+    end,
+    noTimestamps,
+    previous: known(said.prev_sot_token_id ?? control.get('<|startofprev|>')),
+    noSpeech: noTimestamps - 1,
+    languages: multilingual ? languages : new Map(),
+    tasks: multilingual && transcribe !== undefined && translate !== undefined ? { transcribe, translate } : undefined,
+    multilingual: multilingual && languages.size > 0,
+    suppress: inside(said.suppress_tokens),
+    beginSuppress: inside(said.begin_suppress_tokens),
+    maxInitialTime: said.max_initial_timestamp_index ?? undefined,
+    alignmentHeads: said.alignment_heads ?? undefined,
+    maxLength: said.max_length ?? defaultMaxLength,
+    thresholds: { ...threshold('compression_ratio_threshold'), ...threshold('logprob_threshold'), ...threshold('no_speech_threshold') },
+  }
+}

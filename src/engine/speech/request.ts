@@ -1,0 +1,70 @@
+// What a request asks for, in the words of the model: its control tokens, its prompt, the language if it names one.
+import type { TranscribeRequest } from '../speech-types.js'
+import { RequestError } from '../types.js'
+import { languageCode } from './languages.js'
+import type { SpeechVocabulary } from './vocabulary.js'
+
+const mostTemperatures = 64
+// far more than the prompt's tokens can be: the rest of a longer text is not looked at
+const mostPromptCharacters = 16_384
+
+const invalid = (message: string, param: string | null = null): RequestError => new RequestError('invalid_request', message, param)
+
+/** Throws a RequestError for what the model cannot do. */
+export function checkRequest(request: TranscribeRequest, vocabulary: SpeechVocabulary): void {
+  const { temperatures = [0], task } = request
+  if (
+    temperatures.length === 0 ||
+    temperatures.length > mostTemperatures ||
+    !temperatures.every((each) => each >= 0 && Number.isFinite(each))
+  ) {
+    throw invalid(`Expected 1 to ${mostTemperatures} temperatures from 0 on.`, 'temperature')
+  }
+  if (task === 'translate' && !vocabulary.tasks) {
+    throw invalid('The model cannot translate: it knows English only. Name a multilingual one.', 'model')
+  }
+}
+
+/** Code of the language that a request names; undefined: to be detected. Throws a RequestError for one that the model does not know. */
+export function requestedLanguage(named: string | undefined, { multilingual, languages }: SpeechVocabulary): string | undefined {
+  if (named === undefined) return multilingual ? undefined : 'en'
+  const code = languageCode(named) ?? named.trim().toLowerCase()
+  if (multilingual ? languages.has(code) : code === 'en') return code
+  if (!multilingual && languageCode(named) !== undefined) {
+    throw invalid(
+      `The model knows English only, not '${named.slice(0, 40)}'. Name a multilingual one, or leave the language out.`,
+      'language',
+    )
+  }
+  const known = multilingual ? [...languages.keys()].join(', ') : 'en'
+  throw invalid(`Unknown language '${named.slice(0, 40)}'. Expected a code or an English name of one of: ${known}.`, 'language')
+}
+
+/** The tokens before an answer, and where <|startoftranscript|> stands among them. */
+export interface Prompt {
+  tokens: number[]
+  startAt: number
+}
+
+/**
+ * The prompt's last tokens behind <|startofprev|>, as many as leave half of the context, then the control tokens.
+ * @param context tokens of the decoder
+ */
+export function promptTokens(
+  { prompt = '', task = 'transcribe' }: TranscribeRequest,
+  vocabulary: SpeechVocabulary,
+  { language, timestamps, context }: { language: string; timestamps: boolean; context: number },
+): Prompt {
+  const { languages, tasks, start, noTimestamps, previous } = vocabulary
+  const text = prompt.trim().slice(-mostPromptCharacters)
+  const before =
+    text === '' || previous === undefined ? [] : [previous, ...vocabulary.text.encode(` ${text}`).slice(-(Math.floor(context / 2) - 1))]
+  const languageToken = languages.get(language)
+  const control = [
+    start,
+    ...(languageToken === undefined ? [] : [languageToken]),
+    ...(tasks ? [tasks[task]] : []),
+    ...(timestamps ? [] : [noTimestamps]),
+  ]
+  return { tokens: [...before, ...control], startAt: before.length }
+}
