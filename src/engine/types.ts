@@ -308,7 +308,7 @@ export type LogLevel = 'debug' | 'info' | 'warning' | 'error'
 
 /** How to load and run one model. Sizes in bytes. Absent: chosen from the machine and the model. */
 export interface EngineOptions {
-  /** A GGUF file or a Hugging Face checkpoint directory. */
+  /** A GGUF file, a Hugging Face checkpoint directory, or for speech a ggml file of a Whisper model. */
   path: string
   /** As clients name it; default: the last part of the path. */
   id?: string

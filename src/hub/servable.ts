@@ -2,6 +2,7 @@
 import { open, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
+import { speechArchitectures } from '../engine/speech/model-form.js'
 import { HubError } from './errors.js'
 import { ggufParts } from './model-spec.js'
 import { selectFiles } from './select-files.js'
@@ -30,6 +31,8 @@ export const servableArchitectures: readonly string[] = [
   'SmolLM3ForCausalLM',
 ]
 
+const allArchitectures = [...servableArchitectures, ...speechArchitectures]
+
 /** Quantisations of checkpoints that the native loader reads. */
 const readableQuantisations = ['mxfp4']
 
@@ -56,6 +59,9 @@ const configShape = z.looseObject({
 
 type Config = z.infer<typeof configShape>
 
+// how transformers names the classes of other speech recognition
+const hearsOtherwise = /(?:ForCTC|ForSpeechSeq2Seq|ForRNNT|ForTDT|ForAudioFrameClassification|ForXVector)$|^(?:Speech|Moonshine|Kyutai)/
+
 const weightsForm = /\.(safetensors|safetensors\.index\.json|bin|h5|msgpack|onnx)$/
 
 const unusable = ({ size, outside }: SnapshotFile): boolean => size === undefined || outside
@@ -65,7 +71,7 @@ export async function checkpointObstacle(
   id: string,
   snapshot: string,
   files: readonly SnapshotFile[],
-  known: readonly string[] = servableArchitectures,
+  known: readonly string[] = allArchitectures,
 ): Promise<string | undefined> {
   const outside = files.find((file) => file.outside)
   if (outside) return `${outside.path} leads out of the cache`
@@ -82,7 +88,8 @@ export async function checkpointObstacle(
     if (error instanceof HubError) return error.message.replace(/^'[^']*' /, '').replace(/\.$/, '')
     return 'its files cannot be read'
   }
-  const hasTokenizer = paths.some((path) => path === 'tokenizer.json' || path === 'tokenizer.model')
+  const oneOf = (...names: string[]): boolean => names.some((name) => paths.includes(name))
+  const hasTokenizer = isSpeech(config) ? oneOf('tokenizer.json', 'vocab.json') : oneOf('tokenizer.json', 'tokenizer.model')
   return hasTokenizer ? undefined : 'its tokenizer is missing'
 }
 
@@ -93,17 +100,19 @@ function shapeObstacle({ quantization_config, architectures }: Config, known: re
   }
   const architecture = architectures?.[0]
   if (architecture === undefined) return 'config.json names no architecture'
-  return known.includes(architecture)
-    ? undefined
-    : `the architecture ${architecture.slice(0, 64)} is not supported; a GGUF file of it may be`
+  if (known.includes(architecture)) return undefined
+  const named = `the architecture ${architecture.slice(0, 64)} is not supported`
+  return hearsOtherwise.test(architecture) ? `${named}: of speech models only Whisper is` : `${named}; a GGUF file of it may be`
 }
+
+const isSpeech = ({ architectures }: Config): boolean => speechArchitectures.includes(architectures?.[0] ?? '')
 
 /** Why a checkpoint with this config.json cannot be served, whatever its other files are; undefined: nothing in it says so. */
 export function configObstacle(text: string): string | undefined {
   const config = parseConfig(text)
   if (typeof config === 'string') return config
-  const obstacle = shapeObstacle(config, servableArchitectures)
-  return obstacle?.startsWith('the architecture') ? `${obstacle} (supported are ${servableArchitectures.join(', ')})` : obstacle
+  const obstacle = shapeObstacle(config, allArchitectures)
+  return obstacle?.startsWith('the architecture') ? `${obstacle} (supported are ${allArchitectures.join(', ')})` : obstacle
 }
 
 function parseConfig(text: string): Config | string {

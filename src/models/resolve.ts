@@ -2,6 +2,7 @@
 import { readdir, stat } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { isGgmlFile } from '../engine/speech/model-form.js'
 import { HubError } from '../hub/errors.js'
 import { type ModelSpec, parseModelSpec, pickGguf } from '../hub/model-spec.js'
 import { snapshotFiles } from '../hub/scan-cache.js'
@@ -9,7 +10,7 @@ import { cachedRefs, cachedRepository, cachedSnapshot, hubCacheFolder } from './
 
 /** A model's files and names. */
 export interface ResolvedModel {
-  /** A GGUF file or a checkpoint directory. */
+  /** A GGUF file, a ggml file of a Whisper model, or a checkpoint directory. */
   path: string
   /** As clients name it; without the revision. */
   id: string
@@ -52,7 +53,7 @@ async function kindOf(path: string): Promise<'file' | 'folder' | undefined> {
 
 export const created = async (path: string): Promise<number> => Math.floor((await stat(path)).mtimeMs / 1000)
 
-/** What of a folder is to be loaded: itself when it is a checkpoint, else its only GGUF file (the first part of a split one). */
+/** What of a folder is to be loaded: itself when it is a checkpoint, else its only GGUF file (the first part of a split one) or its only ggml file. */
 async function loadable(folder: string, named: string): Promise<string> {
   if ((await kindOf(join(folder, 'config.json'))) === 'file') return folder
   const names = await readdir(folder).catch((error: NodeJS.ErrnoException) => {
@@ -60,8 +61,19 @@ async function loadable(folder: string, named: string): Promise<string> {
   })
   const files = names.filter((name) => name.toLowerCase().endsWith('.gguf') && !/-(?!00001)\d{5}-of-\d{5}\.gguf$/i.test(name)).sort()
   if (files.length === 1) return join(folder, files[0]!)
+  const speech = files.length === 0 ? await ggmlFiles(folder, names) : []
+  if (speech.length === 1) return join(folder, speech[0]!)
+  if (speech.length > 1) throw new ModelNotFoundError(`'${named}' holds several ggml files; name one of them: ${speech.join(', ')}.`)
   if (files.length === 0) throw new ModelNotFoundError(`'${named}' holds no model: neither a config.json nor a .gguf file.`)
   throw new ModelNotFoundError(`'${named}' holds several GGUF files; name one of them: ${files.join(', ')}.`)
+}
+
+async function ggmlFiles(folder: string, names: readonly string[]): Promise<string[]> {
+  const found: string[] = []
+  for (const name of names.filter((each) => each.toLowerCase().endsWith('.bin')).sort()) {
+    if (await isGgmlFile(join(folder, name))) found.push(name)
+  }
+  return found
 }
 
 /** The model at a path; undefined: there is nothing. Rejects with a ModelNotFoundError for what is no model. */
@@ -69,8 +81,10 @@ export async function resolvePath(typed: string): Promise<ResolvedModel | undefi
   const path = resolve(typed)
   const kind = await kindOf(path)
   if (kind === undefined) return undefined
-  if (kind === 'file' && !path.toLowerCase().endsWith('.gguf')) {
-    throw new ModelNotFoundError(`'${typed}' is not a model: expected a .gguf file or a directory with a config.json.`)
+  if (kind === 'file' && !path.toLowerCase().endsWith('.gguf') && !(await isGgmlFile(path))) {
+    throw new ModelNotFoundError(
+      `'${typed}' is not a model: expected a .gguf file, a ggml file of a Whisper model, or a directory with a config.json.`,
+    )
   }
   const target = kind === 'folder' ? await loadable(path, typed) : path
   const id = basename(path)

@@ -45,7 +45,10 @@ beforeAll(async () => {
   put('org/good', two, 'tokenizer.json', '{}')
   put('org/good', two, 'model.safetensors', 'other weights')
   ref('org/good', 'refs/pr/1', two)
-  checkpoint('org/other', one, { 'config.json': '{"architectures":["WhisperForConditionalGeneration"]}' })
+  const whisper = { 'config.json': '{"architectures":["WhisperForConditionalGeneration"]}', 'tokenizer.json': '' }
+  checkpoint('org/speech', one, { ...whisper, 'vocab.json': '{}', 'merges.txt': '' })
+  checkpoint('org/speechless', one, whisper)
+  checkpoint('org/other', one, { 'config.json': '{"architectures":["Wav2Vec2ForCTC"]}' })
   checkpoint('org/quantised', one, { 'config.json': llama.replace('}', ',"quantization_config":{"quant_method":"gptq"}}') })
   checkpoint('org/tokenless', one, { 'tokenizer.json': '' })
   checkpoint('org/weightless', one, { 'model.safetensors': '' })
@@ -97,7 +100,9 @@ describe('what the cache holds', () => {
 
   it('can be served, or says why not', () => {
     expect(obstacle('org/good')).toBeUndefined()
-    expect(obstacle('org/other')).toMatch(/WhisperForConditionalGeneration is not supported/)
+    expect(obstacle('org/speech')).toBeUndefined()
+    expect(obstacle('org/speechless')).toMatch(/tokenizer/)
+    expect(obstacle('org/other')).toMatch(/Wav2Vec2ForCTC is not supported: of speech models only Whisper is/)
     expect(obstacle('org/quantised')).toMatch(/gptq/)
     expect(obstacle('org/tokenless')).toMatch(/tokenizer/)
     expect(obstacle('org/weightless')).toMatch(/no weights in the cache: tfserve download/)
@@ -153,6 +158,7 @@ describe('the rows of /v1/models', () => {
       'org/gguf:s/m-F16-00001-of-00002.gguf',
       'org/good',
       'org/good@refs/pr/1',
+      'org/speech',
     ])
     for (const row of rows) {
       expect(Object.keys(row)).toEqual(['owned_by', 'id', 'object', 'created'])

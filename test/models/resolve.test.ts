@@ -46,6 +46,12 @@ beforeAll(() => {
   put('local/split/m-00001-of-00002.gguf')
   put('local/split/m-00002-of-00002.gguf')
   put('local/nothing/readme')
+  put('local/ggml-tiny.bin', 'lmgg and more')
+  put('local/weights.bin', 'pickled')
+  put('local/speech/ggml-tiny.bin', 'lmgg and more')
+  put('local/speech/weights.bin', 'pickled')
+  put('local/speeches/a.bin', 'lmgg')
+  put('local/speeches/b.bin', 'lmgg')
 })
 afterAll(() => rmSync(root, { recursive: true, force: true }))
 
@@ -55,6 +61,14 @@ describe('a model named on the command line', () => {
     expect(model).toMatchObject({ id: 'tfserve-demo', revision: 'main', aliases: [] })
     expect(basename(model.path)).toBe('tfserve-demo')
     expect(model.created).toBeGreaterThan(1_000_000_000)
+  })
+
+  it('a ggml file of a Whisper model, by its first bytes, and a directory with one', async () => {
+    const file = join(root, 'local/ggml-tiny.bin')
+    expect(await find(file)).toMatchObject({ path: file, id: 'ggml-tiny.bin' })
+    expect(await find(join(root, 'local/speech'))).toMatchObject({ path: join(root, 'local/speech/ggml-tiny.bin'), id: 'speech' })
+    await expect(find(join(root, 'local/weights.bin'))).rejects.toThrow('is not a model')
+    await expect(find(join(root, 'local/speeches'))).rejects.toThrow('several ggml files; name one of them: a.bin, b.bin')
   })
 
   it('a path: a directory, a GGUF file, a directory with one GGUF model', async () => {

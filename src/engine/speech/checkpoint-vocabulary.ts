@@ -3,7 +3,7 @@ import { z } from 'zod'
 import { CheckpointError, readModelText } from '../model-file.js'
 import { bytePairs, bytesOfWritten, type TextTokens } from './byte-pairs.js'
 import { languageNames } from './languages.js'
-import { defaultMaxLength, type SpeechVocabulary } from './vocabulary.js'
+import { defaultAlignmentWidth, defaultMaxLength, type SpeechVocabulary } from './vocabulary.js'
 
 const maxJsonBytes = 64 * 2 ** 20
 const mostIds = 2 ** 20
@@ -43,6 +43,12 @@ const settings = z.looseObject({
   alignment_heads: z
     .array(z.tuple([z.int().min(0), z.int().min(0)]))
     .max(4096)
+    .nullish(),
+  median_filter_width: z
+    .int()
+    .min(1)
+    .max(127)
+    .refine((width) => width % 2 === 1)
     .nullish(),
   max_length: z.int().min(1).nullish(),
   compression_ratio_threshold: z.number().nullish(),
@@ -158,7 +164,8 @@ export function checkpointVocabulary(dir: string, size: number): SpeechVocabular
     start: token(said.decoder_start_token_id, '<|startoftranscript|>'),
     end,
     noTimestamps,
-    previous: known(said.prev_sot_token_id ?? control.get('<|startofprev|>')),
+    // transformers' own guess for the oldest checkpoints
+    previous: known(said.prev_sot_token_id ?? control.get('<|startofprev|>') ?? said.suppress_tokens?.at(-2)),
     noSpeech: noTimestamps - 1,
     languages: multilingual ? languages : new Map(),
     tasks: multilingual && transcribe !== undefined && translate !== undefined ? { transcribe, translate } : undefined,
@@ -167,6 +174,7 @@ export function checkpointVocabulary(dir: string, size: number): SpeechVocabular
     beginSuppress: inside(said.begin_suppress_tokens),
     maxInitialTime: said.max_initial_timestamp_index ?? undefined,
     alignmentHeads: said.alignment_heads ?? undefined,
+    alignmentWidth: said.median_filter_width ?? defaultAlignmentWidth,
     maxLength: said.max_length ?? defaultMaxLength,
     thresholds: { ...threshold('compression_ratio_threshold'), ...threshold('logprob_threshold'), ...threshold('no_speech_threshold') },
   }

@@ -12,7 +12,7 @@ const invalid = (message: string, param: string | null = null): RequestError => 
 
 /** Throws a RequestError for what the model cannot do. */
 export function checkRequest(request: TranscribeRequest, vocabulary: SpeechVocabulary): void {
-  const { temperatures = [0], task } = request
+  const { temperatures = [0], task, seed = 0 } = request
   if (
     temperatures.length === 0 ||
     temperatures.length > mostTemperatures ||
@@ -20,6 +20,7 @@ export function checkRequest(request: TranscribeRequest, vocabulary: SpeechVocab
   ) {
     throw invalid(`Expected 1 to ${mostTemperatures} temperatures from 0 on.`, 'temperature')
   }
+  if (!Number.isSafeInteger(seed)) throw invalid('Expected a whole number for the seed.', 'seed')
   if (task === 'translate' && !vocabulary.tasks) {
     throw invalid('The model cannot translate: it knows English only. Name a multilingual one.', 'model')
   }

@@ -31,6 +31,8 @@ export interface SpeechVocabulary {
   readonly maxInitialTime: number | undefined
   /** Layer and head of the cross-attention that follows the sound; undefined: the checkpoint does not say. */
   readonly alignmentHeads: readonly (readonly [layer: number, head: number])[] | undefined
+  /** Positions of the median filter over their weights, odd. */
+  readonly alignmentWidth: number
   /** Tokens of an answer, transformers' max_length. */
   readonly maxLength: number
   /** Those that the checkpoint itself sets. */
@@ -42,5 +44,6 @@ export const firstTime = (vocabulary: SpeechVocabulary): number => vocabulary.no
 
 export const isTime = (vocabulary: SpeechVocabulary, id: number): boolean => id > vocabulary.noTimestamps
 
-/** transformers' default, which all published checkpoints have. */
+/** What all published checkpoints have. */
 export const defaultMaxLength = 448
+export const defaultAlignmentWidth = 7
