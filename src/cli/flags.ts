@@ -216,7 +216,7 @@ export const flags = {
     value: 'P',
     convert: decimal(0, 1),
     section: 'Speech',
-    help: 'A window is silence when its probability of silence is above P and its text is doubtful (--logprob-threshold). Default: off.',
+    help: 'A window is silence when its probability of silence is above P, and with --logprob-threshold its text is doubtful. Default: off.',
   },
   'logprob-threshold': {
     value: 'X',

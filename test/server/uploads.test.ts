@@ -179,6 +179,31 @@ describe.each(transports)('uploads over %s', (transport) => {
     expect((await transcribe(t.port)).status).toBe(200)
   })
 
+  test('forms with random damage are answered, and leave nothing behind', async () => {
+    await using t = await speechServer(transport)
+    const whole = formBody([{ name: 'language', value: 'en' }, recording(), ...fieldParts({ 'include[]': 'logprobs', prompt: 'ä' })])
+    let state = 99
+    const below = (limit: number): number => (state = (state * 1103515245 + 12345) % 2147483648) % limit
+    const replies = new Set<number>()
+    for (let round = 0; round < 200; round++) {
+      const bytes = Buffer.from(whole)
+      for (let i = below(6); i >= 0; i--) bytes[below(bytes.length)] = below(256)
+      const [from, to] = [below(bytes.length), below(bytes.length)].sort((a, b) => a - b) as [number, number]
+      // damaged, shorter by a piece in the middle, or with one twice
+      const damaged = [
+        bytes,
+        Buffer.concat([bytes.subarray(0, from), bytes.subarray(to)]),
+        Buffer.concat([bytes.subarray(0, to), bytes.subarray(from)]),
+      ]
+      const reply = await request(t.port, 'POST', path, damaged[round % 3]!, { 'content-type': formType })
+      replies.add(reply.status)
+      expect(reply.status, JSON.stringify(damaged[round % 3]!.toString('latin1'))).toBeLessThan(500)
+    }
+    expect(replies).toContain(200)
+    expect(replies).toContain(400)
+    await gone()
+  })
+
   test('headers of a part that never end are read no further than their bound', async () => {
     await using t = await speechServer(transport)
     const long = `--${boundary}\r\ncontent-disposition: form-data; name="file"; filename="a.wav"\r\nx-long: ${'h'.repeat(2 << 20)}\r\n\r\nRIFF\r\n--${boundary}--\r\n`

@@ -17,7 +17,6 @@ export interface UploadBounds {
 export interface ReceivedForm {
   fields: FormField[]
   file?: {
-    field: string
     /** As the client named it. */
     name?: string
     content: UploadFile
@@ -123,6 +122,12 @@ export async function receiveForm(
   }
 }
 
+// the parser's types leave out that a part may have no name
+const misplaced = (field = ''): ApiError => {
+  const shown = field.slice(0, 64)
+  return new ApiError('invalid_request', `\`${shown}\` must be text; the recording goes to \`file\`.`, shown)
+}
+
 /** Puts what the parser of forms finds together, and turns its limits into errors. */
 class FormReader {
   readonly #form: ReceivedForm = { fields: [] }
@@ -178,17 +183,14 @@ class FormReader {
   #listen(): void {
     const parser = this.#parser
     parser.on('field', (name, value, _nameCut, valueCut) => this.#takeField(name, value, valueCut))
-    parser.on('file', (field, stream, name) => {
-      if (field !== 'file')
-        this.#fail(
-          new ApiError('invalid_request', `\`${field.slice(0, 64)}\` must be text; the recording goes to \`file\`.`, field.slice(0, 64)),
-        )
+    parser.on('file', (field: string | undefined, stream, name: string | undefined) => {
+      if (field !== 'file') this.#fail(misplaced(field))
       stream.on('error', () => undefined)
       stream.on('limit', () => this.#fail(tooLarge(this.bounds.fileBytes)))
       this.#fileStream = stream
       try {
         const content = this.folder.add()
-        this.#form.file = { field, content, ...(name === undefined ? {} : { name }) }
+        this.#form.file = { content, ...(name === undefined ? {} : { name }) }
         this.#written = content.write(stream)
         this.#written.catch((error: unknown) => this.#fail(error as Error))
       } catch (error) {
