@@ -4,6 +4,7 @@
 #include <string_view>
 #include <utility>
 
+#include "addon/audio_functions.h"
 #include "addon/model_object.h"
 #include "addon/promise_worker.h"
 #include "chat/chat_template.h"
@@ -48,6 +49,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
     exports.Set("systemInfo", Napi::Function::New<system_info>(env));
     exports.Set("setLogLevel", Napi::Function::New<set_log_level>(env));
     exports.Set("renderTemplate", Napi::Function::New<render_template>(env));
+    export_audio_functions(env, exports);
     exports.Set("loadModel", Napi::Function::New<&ModelObject::load>(env));
     return exports;
 }

@@ -1,4 +1,4 @@
-// Where in a recording somebody speaks.
+// How likely somebody speaks, at each moment of a recording.
 #pragma once
 
 #include <cstddef>
@@ -7,35 +7,27 @@
 
 namespace tfserve::speech {
 
-/// Seconds from one probability to the next.
-inline constexpr double kVoiceFrameSeconds = 0.01;
+/// What is known of a recording, 10 ms by 10 ms: frame t begins at sample t * 160; ceil(samples / 160) of them.
+struct VoiceActivity {
+    /// Probability of speech, 0 to 1.
+    std::vector<float> probability;
+    /// Power between 80 Hz and 5 kHz, in units of no meaning but for comparing.
+    std::vector<float> loudness;
+};
 
-/// Probability of speech, 0 to 1, in each 10 ms of 16 kHz mono samples (the last frame may be shorter); samples.size() / 160, rounded up.
+/// Listens to 16 kHz mono samples, of which those that are not finite count as zero.
 ///
-/// The statistical model of Sohn, Kim and Sung, "A statistical model-based voice activity detection" (IEEE Signal Processing Letters
-/// 6(1), 1999): Gaussian noise and speech in each bin of a Fourier transform, the noise tracked, the a-priori signal-to-noise ratio
-/// decision-directed, the likelihood ratio averaged over bins and smoothed over frames. Samples that are not finite count as zero.
-std::vector<float> speech_probabilities(std::span<const float> samples);
+/// The statistical model of Sohn, Kim and Sung, "A statistical model-based voice activity detection" (IEEE Signal Processing Letters 6(1),
+/// 1999): Gaussian noise and speech in each bin of a Fourier transform, decision-directed estimate of the a-priori signal-to-noise ratio,
+/// the mean over bins of the log likelihood ratio, and a hidden Markov model of speech and pause over frames. Since the whole recording is
+/// there, that model runs forwards and backwards, and windows for the noise (minima of the smoothed spectrum, after Martin, "Noise power
+/// spectral density estimation based on optimal smoothing and minimum statistics", 2001) lie before, around and after a frame. Sounds
+/// that do not change for two seconds or more are noise, whatever their spectrum.
+VoiceActivity voice_activity(std::span<const float> samples);
 
-struct SpeechStretchOptions {
-    /// Probability from which a frame counts as speech, 0 to 1. Speech goes on until it falls 0.15 below.
-    double threshold = 0.5;
-    /// Seconds kept before speech, 0 to 30.
-    double prefix_padding = 0.3;
-    /// Seconds of silence that end a stretch, 0 to 30.
-    double silence_duration = 0.2;
-    /// Longer stretches are cut where it is quietest in their later half. Seconds, at least 1; 0: not cut.
-    double max_stretch = 0;
-};
-
-/// Seconds from the start of the recording.
-struct SpeechStretch {
-    double start = 0;
-    double end = 0;
-};
-
-/// The stretches of speech in 16 kHz mono samples, in order and without overlap, within the recording.
-/// Throws std::invalid_argument for options out of range.
-std::vector<SpeechStretch> speech_stretches(std::span<const float> samples, const SpeechStretchOptions& options);
+/// Probability of speech in each frame of a Markov chain of speech and pauses, given all that was heard: `evidence` has, for each frame,
+/// the log of how much likelier its sound is in speech than in a pause, from -80 to 80. `change` is the chance, above 0 and up to 0.5, that
+/// the next frame is of the other kind. The forward-backward algorithm.
+std::vector<float> speech_posteriors(std::span<const float> evidence, float change);
 
 }  // namespace tfserve::speech

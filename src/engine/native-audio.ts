@@ -16,11 +16,11 @@ export interface NativeSpeechStretchOptions {
 export interface NativeResampler {
   /** What can be told after these samples. Throws a RangeError when more than 2^28 samples would have come out in all. */
   push(samples: Float32Array): Float32Array
-  /** The rest: in all, ceil(samples * 16000 / rate). Nothing may be pushed after it. */
+  /** The rest: in all, ceil(samples * 16000 / rate). Nothing may be pushed after it; called again, it is empty. */
   finish(): Float32Array
 }
 
-/** Promises are of work off the JavaScript thread; the samples given to it are copied first. Numbers out of range are RangeErrors. */
+/** Promises are of work off the JavaScript thread; the samples given to it are copied first. Numbers out of range throw RangeErrors at once. */
 export interface NativeAudio {
   /** For threads that may be blocked. `rate`: 1 to 768000 samples a second. */
   Resampler: new (rate: number) => NativeResampler
