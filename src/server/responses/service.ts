@@ -1,5 +1,6 @@
 // Responses and conversations: those under way, and the stored ones.
 import { ApiError } from '../../protocol/errors.js'
+import { isPlaceholder, withRevision } from '../../protocol/model-names.js'
 import { type Item, type ItemReference, newId } from '../../protocol/responses/items.js'
 import type { ResponseResource } from '../../protocol/responses/resource.js'
 import type { ResponsesRequest } from '../../protocol/responses/schema.js'
@@ -52,10 +53,15 @@ export class ResponseService {
   /** A response about to run; throws an ApiError. `run()` it, and let it answer or stream. */
   create(call: Call, owner: string, request: ResponsesRequest, history: { before: Item[]; input: Item[] }, streamed: boolean): ResponseRun {
     const { context } = call
-    const { echo } = request
+    const { echo, model } = request
     if (echo.background && this.#background >= maxBackground)
       throw new ApiError('queue_full', 'Too many background responses are under way.')
-    const head = { id: newId('resp'), createdAt: Math.floor(Date.now() / 1000), model: request.model ?? '', echo }
+    const head = {
+      id: newId('resp'),
+      createdAt: Math.floor(Date.now() / 1000),
+      model: model === undefined || isPlaceholder(model) ? '' : withRevision(model),
+      echo,
+    }
     const run = new ResponseRun({
       context,
       owner,

@@ -62,6 +62,8 @@ describe.each(transports)('responses over %s', (transport) => {
       expect([all[0]?.type, all[1]?.type, all.at(-1)?.type]).toEqual(['response.created', 'response.in_progress', 'response.completed'])
       const deltas = all.filter((event) => event.type === 'response.output_text.delta').map((event) => event.delta)
       expect(deltas.join('')).toBe(t.model.text)
+      const names = all.flatMap(({ response }) => (response === undefined ? [] : [(response as { model: string }).model]))
+      expect(new Set(names)).toEqual(new Set([names.at(-1)]))
     }
     expect((await ask(t, { model, input: 'Hi', stream: false }, { accept: 'text/event-stream' })).headers['content-type']).toContain('json')
   })
