@@ -1,7 +1,6 @@
 #include "speech/alignment.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <cstdint>
 #include <limits>
@@ -26,24 +25,26 @@ struct Matrix {
 
 /// Each position to mean 0 and standard deviation 1 over the tokens.
 void normalise_columns(Matrix& matrix) {
-    const auto count = static_cast<double>(matrix.rows);
+    const double share = 1 / static_cast<double>(matrix.rows);
     std::vector<double> mean(matrix.columns);
     std::vector<double> variance(matrix.columns);
     for (std::size_t t = 0; t < matrix.rows; ++t) {
         const auto row = matrix.row(t);
-        for (std::size_t p = 0; p < matrix.columns; ++p) mean[p] += static_cast<double>(row[p]) / count;
+        for (std::size_t p = 0; p < matrix.columns; ++p) mean[p] += static_cast<double>(row[p]) * share;
     }
     for (std::size_t t = 0; t < matrix.rows; ++t) {
         const auto row = matrix.row(t);
         for (std::size_t p = 0; p < matrix.columns; ++p) {
             const double difference = static_cast<double>(row[p]) - mean[p];
-            variance[p] += difference * difference / count;
+            variance[p] += difference * difference * share;
         }
     }
+    std::vector<double>& scale = variance;
+    for (double& value : scale) value = 1 / std::sqrt(value);
     for (std::size_t t = 0; t < matrix.rows; ++t) {
         const auto row = matrix.row(t);
         for (std::size_t p = 0; p < matrix.columns; ++p) {
-            const double score = (static_cast<double>(row[p]) - mean[p]) / std::sqrt(variance[p]);
+            const double score = (static_cast<double>(row[p]) - mean[p]) * scale[p];
             row[p] = std::isfinite(score) ? static_cast<float>(score) : 0.0F;
         }
     }
@@ -56,16 +57,23 @@ void median_filter(std::span<const float> row, std::size_t width, std::span<floa
         std::copy(row.begin(), row.end(), out.begin());
         return;
     }
-    const auto last = static_cast<std::ptrdiff_t>(row.size()) - 1;
-    std::array<float, kMaxMedianWidth> window;
-    for (std::size_t p = 0; p < row.size(); ++p) {
-        for (std::size_t k = 0; k < width; ++k) {
-            const std::ptrdiff_t at = std::abs(static_cast<std::ptrdiff_t>(p + k) - static_cast<std::ptrdiff_t>(reach));
-            window[k] = row[static_cast<std::size_t>(at <= last ? at : 2 * last - at)];
-        }
-        const auto begin = window.begin();
-        std::nth_element(begin, begin + static_cast<std::ptrdiff_t>(reach), begin + static_cast<std::ptrdiff_t>(width));
-        out[p] = window[reach];
+    std::vector<float> padded(row.size() + 2 * reach);
+    std::reverse_copy(row.begin() + 1, row.begin() + 1 + static_cast<std::ptrdiff_t>(reach), padded.begin());
+    const auto behind = std::copy(row.begin(), row.end(), padded.begin() + static_cast<std::ptrdiff_t>(reach));
+    std::reverse_copy(row.end() - 1 - static_cast<std::ptrdiff_t>(reach), row.end() - 1, behind);
+
+    std::vector<float> sorted(padded.begin(), padded.begin() + static_cast<std::ptrdiff_t>(width));
+    std::sort(sorted.begin(), sorted.end());
+    out[0] = sorted[reach];
+    for (std::size_t p = 1; p < row.size(); ++p) {
+        // what comes takes the place of what goes, and moves to where it belongs
+        const float gone = padded[p - 1];
+        const float come = padded[p + width - 1];
+        auto at = static_cast<std::size_t>(std::lower_bound(sorted.begin(), sorted.end(), gone) - sorted.begin());
+        for (; at + 1 < width && sorted[at + 1] < come; ++at) sorted[at] = sorted[at + 1];
+        for (; at > 0 && sorted[at - 1] > come; --at) sorted[at] = sorted[at - 1];
+        sorted[at] = come;
+        out[p] = sorted[reach];
     }
 }
 
