@@ -11,6 +11,7 @@ namespace {
 
 constexpr std::size_t kMaxExprs = std::size_t{1} << 19;
 constexpr std::size_t kMaxNamed = 1024;
+constexpr std::size_t kMaxWork = std::size_t{1} << 27;
 /// Copies of an expression of more nodes than this are calls of one rule.
 constexpr std::uint32_t kSmallCopy = 3;
 
@@ -97,6 +98,11 @@ ExprId GrammarBuilder::shared(ExprId body) {
     const RuleId rule = new_rule();
     define(rule, body);
     return call(rule);
+}
+
+void GrammarBuilder::spend(std::size_t work) {
+    work_ += work;
+    if (work_ > kMaxWork) throw GrammarError("the constraint takes too long to compile: too much of it must hold for one text together");
 }
 
 Symbol GrammarBuilder::symbol_of(TokenId token) {

@@ -49,6 +49,9 @@ class GrammarBuilder {
     /// A new rule for an expression, called.
     ExprId shared(ExprId body);
 
+    /// Work beside the building, in units of some ten nanoseconds; throws when it becomes too much for one grammar.
+    void spend(std::size_t work);
+
     /// Compiles. The builder is used up.
     Grammar build(ExprId root);
 
@@ -70,6 +73,7 @@ class GrammarBuilder {
     std::unordered_multimap<std::string_view, TokenId> specials_;  // by text
     std::map<char, std::set<std::size_t>> special_lengths_;        // of those texts, by first byte
     std::vector<TokenId> named_;
+    std::size_t work_ = 0;
 };
 
 }  // namespace tfserve

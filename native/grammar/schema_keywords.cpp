@@ -23,6 +23,8 @@ enum class Expected {
     schemas,     ///< a list of schemas, not empty
     schema_map,  ///< an object of schemas
     items,       ///< a schema, or a list of schemas
+    needs,       ///< an object of lists of strings, or of schemas
+    factor,      ///< a number above 0
 };
 
 struct Keyword {
@@ -30,6 +32,10 @@ struct Keyword {
     Expected expected;
     bool says_nothing = false;  ///< of values
 };
+
+/// They combine other schemas: what they say comes into the plain part when they are multiplied out.
+constexpr std::string_view kCombining[] = {
+    "$ref", "allOf", "anyOf", "oneOf", "nullable", "not", "if", "then", "else", "dependentRequired", "dependentSchemas", "dependencies"};
 
 constexpr Keyword kKeywords[] = {
     {"type", Expected::types},
@@ -58,6 +64,20 @@ constexpr Keyword kKeywords[] = {
     {"allOf", Expected::schemas},
     {"$ref", Expected::text},
     {"nullable", Expected::flag},
+    {"multipleOf", Expected::factor},
+    {"patternProperties", Expected::schema_map},
+    {"propertyNames", Expected::schema},
+    {"uniqueItems", Expected::flag},
+    {"contains", Expected::schema},
+    {"minContains", Expected::count},
+    {"maxContains", Expected::count},
+    {"not", Expected::schema},
+    {"if", Expected::schema},
+    {"then", Expected::schema},
+    {"else", Expected::schema},
+    {"dependentRequired", Expected::needs},
+    {"dependentSchemas", Expected::needs},
+    {"dependencies", Expected::needs},
     {"$defs", Expected::schema_map, true},
     {"definitions", Expected::schema_map, true},
     {"title", Expected::anything, true},
@@ -77,11 +97,7 @@ constexpr Keyword kKeywords[] = {
 
 /// Supported where they change nothing.
 bool is_neutral(std::string_view name, const SchemaJson& value) {
-    if (name == "uniqueItems") return value == false;
-    if (name == "multipleOf") return false;
-    if (name == "patternProperties" || name == "dependentRequired" || name == "dependentSchemas") return value.is_object() && value.empty();
-    if (name == "unevaluatedProperties" || name == "unevaluatedItems" || name == "propertyNames" || name == "contains")
-        return value == true;
+    if (name == "unevaluatedProperties" || name == "unevaluatedItems") return value == true;
     return name.starts_with("x-");
 }
 
@@ -90,6 +106,10 @@ bool is_schema(const SchemaJson& value) { return value.is_object() || value.is_b
 bool is_type(const SchemaJson& value) {
     constexpr std::string_view kTypes[] = {"null", "boolean", "integer", "number", "string", "array", "object"};
     return value.is_string() && std::ranges::find(kTypes, value.get_ref<const std::string&>()) != std::end(kTypes);
+}
+
+bool is_names(const SchemaJson& value) {
+    return value.is_array() && std::ranges::all_of(value, [](const SchemaJson& name) { return name.is_string(); });
 }
 
 const char* complaint(Expected expected, const SchemaJson& value) {
@@ -106,10 +126,12 @@ const char* complaint(Expected expected, const SchemaJson& value) {
             return is_schema(value) || (value.is_array() && std::ranges::all_of(value, is_schema)) ? nullptr
                                                                                                    : "a schema or a list of schemas";
         case Expected::schema_map: return value.is_object() && std::ranges::all_of(value, is_schema) ? nullptr : "an object of schemas";
-        case Expected::names:
-            return value.is_array() && std::ranges::all_of(value, [](const SchemaJson& name) { return name.is_string(); })
+        case Expected::needs:
+            return value.is_object() && std::ranges::all_of(value, [](const SchemaJson& one) { return is_names(one) || is_schema(one); })
                        ? nullptr
-                       : "a list of strings";
+                       : "an object of lists of strings or of schemas";
+        case Expected::factor: return value.is_number() && value > 0 ? nullptr : "a number above 0";
+        case Expected::names: return is_names(value) ? nullptr : "a list of strings";
         case Expected::types:
             return is_type(value) || (list && std::ranges::all_of(value, is_type)) ? nullptr : "a JSON type or a list of them";
         case Expected::count:
@@ -140,12 +162,21 @@ void check_keywords(const SchemaJson& schema, const std::string& place) {
     }
 }
 
+bool says_nothing(const std::string& name) {
+    const Keyword* keyword = find_keyword(name);
+    return keyword == nullptr || keyword->says_nothing;
+}
+
+bool combines(const SchemaJson& schema, std::string_view but) {
+    return std::ranges::any_of(kCombining, [&](std::string_view name) { return name != but && schema.contains(name); });
+}
+
 SchemaJson plain_part(const SchemaJson& schema) {
     SchemaJson result = SchemaJson::object();
     for (const auto& [name, value] : schema.items()) {
         const Keyword* keyword = find_keyword(name);
         if (keyword == nullptr || keyword->says_nothing) continue;
-        if (name == "$ref" || name == "allOf" || name == "anyOf" || name == "oneOf" || name == "nullable" || name == "const") continue;
+        if (name == "const" || std::ranges::find(kCombining, name) != std::end(kCombining)) continue;
         if (name == "additionalItems" || (name == "items" && value.is_array())) continue;
         result[name] = value;
     }

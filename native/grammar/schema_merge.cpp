@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <numeric>
 #include <set>
 #include <vector>
 
@@ -28,6 +29,7 @@ bool has_name(const SchemaJson& names, const std::string& name) {
 }
 
 const SchemaJson kAnything = true;
+const SchemaJson kNothing = false;
 const SchemaJson kNone = SchemaJson::array();
 const SchemaJson kNoMembers = SchemaJson::object();
 
@@ -53,8 +55,11 @@ bool share_values(const SchemaJson& a, const SchemaJson& b) {
 
 /// What a schema asks of a property.
 const SchemaJson& asked_of(const SchemaJson& schema, const std::string& name) {
+    if (has_name(member_or(schema, "absent", kNone), name)) return kNothing;
     const auto properties = schema.find("properties");
     if (properties != schema.end() && properties->contains(name)) return (*properties)[name];
+    // where patterns say something of it, nothing is known
+    if (schema.contains("patternProperties")) return kAnything;
     return member_or(schema, "additionalProperties", kAnything);
 }
 
@@ -65,7 +70,62 @@ const SchemaJson& asked_of(const SchemaJson& schema, std::size_t i) {
     return member_or(schema, "items", kAnything);
 }
 
-void merge_objects(const SchemaJson& a, const SchemaJson& b, SchemaJson& result) {
+/// The values of two lists, each once.
+void merge_lists(const SchemaJson& a, const SchemaJson& b, const char* keyword, SchemaJson& result) {
+    if (!a.contains(keyword) && !b.contains(keyword)) return;
+    SchemaJson all = member_or(a, keyword, kNone);
+    const ValueSet known(member_or(a, keyword, kNone));
+    for (const SchemaJson& value : member_or(b, keyword, kNone)) {
+        if (!known.contains(value)) all.push_back(value);
+    }
+    result[keyword] = std::move(all);
+}
+
+/// What a schema says of members that are matched by a pattern of the other one would depend on the member.
+void merge_patterns(const SchemaJson& a, const SchemaJson& b, const std::string& place, SchemaJson& result) {
+    if (!a.contains("patternProperties") && !b.contains("patternProperties")) return;
+    const auto closes = [](const SchemaJson& schema) { return member_or(schema, "additionalProperties", kAnything) != true; };
+    const auto declares = [](const SchemaJson& schema) { return schema.contains("properties") || schema.contains("patternProperties"); };
+    if ((closes(a) && (declares(b) || closes(b))) || (closes(b) && declares(a))) {
+        throw GrammarError("'patternProperties' and 'additionalProperties' in different schemas that must hold together at '" + place +
+                           "' are not supported: write them into one");
+    }
+    SchemaJson patterns = member_or(a, "patternProperties", kNoMembers);
+    for (const auto& [pattern, schema] : member_or(b, "patternProperties", kNoMembers).items())
+        patterns[pattern] = patterns.contains(pattern) ? both_of(patterns[pattern], schema) : schema;
+    result["patternProperties"] = std::move(patterns);
+}
+
+/// Values and patterns that either excludes.
+void merge_excluded(const SchemaJson& a, const SchemaJson& b, SchemaJson& result) {
+    if (!a.contains("not") && !b.contains("not")) return;
+    SchemaJson excluded = SchemaJson::object();
+    for (const char* kind : {"enum", "patterns"})
+        merge_lists(member_or(a, "not", kNoMembers), member_or(b, "not", kNoMembers), kind, excluded);
+    result["not"] = std::move(excluded);
+}
+
+/// The least common multiple of two factors, where both are whole numbers or one is a multiple of the other.
+void merge_factors(const SchemaJson& a, const SchemaJson& b, const std::string& place, SchemaJson& result) {
+    if (!a.contains("multipleOf") || !b.contains("multipleOf")) {
+        if (a.contains("multipleOf") || b.contains("multipleOf"))
+            result["multipleOf"] = a.contains("multipleOf") ? a["multipleOf"] : b["multipleOf"];
+        return;
+    }
+    const SchemaJson &x = a["multipleOf"], &y = b["multipleOf"];
+    constexpr std::int64_t kLargest = 1'000'000'000;
+    const auto whole = [](const SchemaJson& value) { return value.is_number_integer() && value <= kLargest; };
+    if (x == y) {
+        result["multipleOf"] = x;
+    } else if (whole(x) && whole(y)) {
+        result["multipleOf"] = std::lcm(x.get<std::int64_t>(), y.get<std::int64_t>());
+    } else {
+        throw GrammarError("two different values of 'multipleOf' that must hold together at '" + place + "' are not supported");
+    }
+}
+
+void merge_objects(const SchemaJson& a, const SchemaJson& b, const std::string& place, SchemaJson& result) {
+    merge_patterns(a, b, place, result);
     SchemaJson properties = SchemaJson::object();
     for (const SchemaJson* from : {&a, &b}) {
         const SchemaJson& members = member_or(*from, "properties", kNoMembers);
@@ -78,13 +138,8 @@ void merge_objects(const SchemaJson& a, const SchemaJson& b, SchemaJson& result)
         result["additionalProperties"] =
             both_of(member_or(a, "additionalProperties", kAnything), member_or(b, "additionalProperties", kAnything));
     }
-    if (a.contains("required") || b.contains("required")) {
-        SchemaJson required = member_or(a, "required", kNone);
-        for (const SchemaJson& name : member_or(b, "required", kNone)) {
-            if (!has_name(required, name)) required.push_back(name);
-        }
-        result["required"] = std::move(required);
-    }
+    merge_lists(a, b, "required", result);
+    merge_lists(a, b, "absent", result);
 }
 
 void merge_arrays(const SchemaJson& a, const SchemaJson& b, SchemaJson& result) {
@@ -167,13 +222,16 @@ SchemaJson merge_schemas(const SchemaJson& a, const SchemaJson& b, const std::st
     if (a.is_boolean() || b.is_boolean()) return both_of(a, b);
     SchemaJson result = SchemaJson::object();
     if (!merge_types(a, b, result)) return false;
-    merge_objects(a, b, result);
+    merge_objects(a, b, place, result);
+    merge_excluded(a, b, result);
+    merge_factors(a, b, place, result);
     merge_arrays(a, b, result);
+    if (a.value("uniqueItems", false) || b.value("uniqueItems", false)) result["uniqueItems"] = true;
     for (const char* name : {"minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties"})
         merge_bound(a, b, name, true, result);
     for (const char* name : {"maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties"})
         merge_bound(a, b, name, false, result);
-    for (const char* name : {"pattern", "format"}) {
+    for (const char* name : {"pattern", "format", "propertyNames", "contains", "minContains", "maxContains"}) {
         if (a.contains(name) && b.contains(name) && a[name] != b[name]) {
             throw GrammarError("two different values of '" + std::string(name) + "' that must hold together at '" + place +
                                "' are not supported");

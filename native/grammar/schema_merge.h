@@ -8,8 +8,8 @@ namespace tfserve {
 
 using SchemaJson = nlohmann::ordered_json;
 
-/// A schema that two schemas imply together; both without $ref, allOf, anyOf, oneOf and const at their own level (inside them anything may
-/// stand, and allOf comes to stand). false where nothing satisfies both. Throws GrammarError naming `place` where it cannot be said.
+/// A schema that two schemas imply together; both of plain keywords at their own level (see plain_part(); inside them anything may stand,
+/// and allOf comes to stand). false where nothing satisfies both. Throws GrammarError naming `place` where it cannot be said.
 SchemaJson merge_schemas(const SchemaJson& a, const SchemaJson& b, const std::string& place);
 
 /// Both schemas as one, whatever they are.

@@ -51,16 +51,39 @@ std::size_t characters(const std::string& text) {
     return count;
 }
 
+bool finds(const std::string& pattern, const std::string& text) { return std::regex_search(text, std::regex(pattern)); }
+
 bool satisfies_object(const Json& schema, const Json& value, const Json& root) {
     for (const Json& name : schema.value("required", Json::array())) {
         if (!value.contains(name.get<std::string>())) return false;
     }
-    const Json properties = schema.value("properties", Json::object());
+    for (const char* keyword : {"dependentRequired", "dependentSchemas", "dependencies"}) {
+        const Json needs = schema.value(keyword, Json::object());
+        for (const auto& [name, need] : needs.items()) {
+            if (!value.contains(name)) continue;
+            if (!satisfies(need.is_array() ? Json{{"required", need}} : need, value, root)) return false;
+        }
+    }
+    const Json properties = schema.value("properties", Json::object()), patterns = schema.value("patternProperties", Json::object());
     for (const auto& [name, member] : value.items()) {
-        const Json& rule = properties.contains(name) ? properties[name] : schema.value("additionalProperties", Json(true));
-        if (!satisfies(rule, member, root)) return false;
+        if (schema.contains("propertyNames") && !satisfies(schema["propertyNames"], name, root)) return false;
+        bool named = properties.contains(name);
+        if (named && !satisfies(properties[name], member, root)) return false;
+        for (const auto& [pattern, rule] : patterns.items()) {
+            if (!finds(pattern, name)) continue;
+            named = true;
+            if (!satisfies(rule, member, root)) return false;
+        }
+        if (!named && !satisfies(schema.value("additionalProperties", Json(true)), member, root)) return false;
     }
     return true;
+}
+
+/// Of numbers with few places: in millionths, without rounding.
+bool is_multiple(const Json& number, const Json& factor) {
+    if (number.is_number_integer() && factor.is_number_integer()) return number.get<std::int64_t>() % factor.get<std::int64_t>() == 0;
+    const auto millionths = [](const Json& value) { return std::llround(value.get<double>() * 1e6); };
+    return millionths(number) % millionths(factor) == 0;
 }
 
 bool satisfies_array(const Json& schema, const Json& value, const Json& root) {
@@ -71,6 +94,11 @@ bool satisfies_array(const Json& schema, const Json& value, const Json& root) {
     const Json rest = schema.value(older ? "additionalItems" : "items", Json(true));
     for (std::size_t i = 0; i < value.size(); ++i) {
         if (!satisfies(i < prefix.size() ? prefix[i] : rest, value[i], root)) return false;
+        if (schema.value("uniqueItems", false) && std::count(value.begin(), value.end(), value[i]) > 1) return false;
+    }
+    if (schema.contains("contains")) {
+        const auto found = std::ranges::count_if(value, [&](const Json& item) { return satisfies(schema["contains"], item, root); });
+        if (found < schema.value("minContains", 1) || found > schema.value("maxContains", 1 << 30)) return false;
     }
     return true;
 }
@@ -94,18 +122,24 @@ bool satisfies(const Json& schema, const Json& value, const Json& root) {
     if (schema.contains("anyOf") && count("anyOf") == 0) return false;
     if (schema.contains("oneOf") && count("oneOf") != 1) return false;
     if (schema.contains("allOf") && std::cmp_not_equal(count("allOf"), schema["allOf"].size())) return false;
+    if (schema.contains("not") && satisfies(schema["not"], value, root)) return false;
+    if (schema.contains("if")) {
+        const char* branch = satisfies(schema["if"], value, root) ? "then" : "else";
+        if (schema.contains(branch) && !satisfies(schema[branch], value, root)) return false;
+    }
     if (value.is_object()) return satisfies_object(schema, value, root);
     if (value.is_array()) return satisfies_array(schema, value, root);
     if (value.is_string()) {
         const auto& text = value.get_ref<const std::string&>();
         if (characters(text) < schema.value("minLength", 0U) || characters(text) > schema.value("maxLength", 1U << 30)) return false;
-        if (schema.contains("pattern") && !std::regex_search(text, std::regex(schema["pattern"].get<std::string>()))) return false;
+        if (schema.contains("pattern") && !finds(schema["pattern"].get<std::string>(), text)) return false;
     }
     if (value.is_number()) {
         const double number = value.get<double>();
         if (schema.contains("minimum") && number < schema["minimum"].get<double>()) return false;
         if (schema.contains("maximum") && number > schema["maximum"].get<double>()) return false;
         if (schema.contains("exclusiveMinimum") && number <= schema["exclusiveMinimum"].get<double>()) return false;
+        if (schema.contains("multipleOf") && !is_multiple(value, schema["multipleOf"])) return false;
         if (schema.contains("exclusiveMaximum") && number >= schema["exclusiveMaximum"].get<double>()) return false;
     }
     return true;

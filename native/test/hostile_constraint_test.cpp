@@ -82,6 +82,51 @@ TEST(large_unions_of_ordinary_size_are_no_attack) {
     CHECK_EQ(why_refused(of_schema_text(R"({"oneOf":[)" + list_of(100, option) + "]}")), "");
 }
 
+TEST(negations_and_conditions_that_multiply_are_refused) {
+    CHECK(says(why_refused(of_schema_text(R"({"not":{"$ref":"#"}})")), "deep"));
+    CHECK(says(why_refused(of_schema_text(R"({"type":"object","if":{"$ref":"#"},"then":true})")), "deep"));
+    const auto property = [](const std::string& i) { return "\"p" + i + "\":{\"const\":1}"; };
+    const std::string wide = R"({"properties":{)" + list_of(4000, property) + "}}";
+    CHECK(says(why_refused(of_schema_text(R"({"type":"object","not":)" + wide + "}")), "too many combinations"));
+    const std::string half = R"({"properties":{)" + list_of(300, property) + "}}";
+    CHECK(
+        says(why_refused(of_schema_text(R"({"not":{"anyOf":[)" + list_of(200, [&](const std::string&) { return half; }) + "]}}")), "too"));
+    const auto condition = [](const std::string& i) {
+        return R"({"if":{"required":["a)" + i + R"("]},"then":{"required":["b)" + i + R"("]}})";
+    };
+    CHECK(says(why_refused(of_schema_text(R"({"type":"object","allOf":[)" + list_of(40, condition) + "]}")), "too many combinations"));
+    const auto needs = [](const std::string& i) { return "\"a" + i + "\":[\"b" + i + "\"]"; };
+    CHECK(says(why_refused(of_schema_text(R"({"type":"object","dependentRequired":{)" + list_of(4000, needs) + "}}")), "too"));
+    std::string nested = R"({"type":"string"})";
+    for (int i = 0; i < 200; ++i) nested = R"({"not":)" + nested + "}";
+    CHECK(says(why_refused(of_schema_text(nested)), "deep"));
+}
+
+TEST(long_lists_of_what_is_excluded_are_refused_or_compiled) {
+    const auto number = [](const std::string& i) { return i; };
+    const auto text = [](const std::string& i) { return "\"x" + i + "\""; };
+    CHECK_EQ(why_refused(of_schema_text(R"({"type":"integer","not":{"enum":[)" + list_of(1000, number) + "]}}")), "");
+    CHECK_EQ(why_refused(of_schema_text(R"({"type":"string","not":{"enum":[)" + list_of(1000, text) + "]}}")), "");
+    CHECK(says(why_refused(of_schema_text(R"({"type":"integer","not":{"enum":[)" + list_of(60000, number) + "]}}")), "too"));
+    CHECK(says(why_refused(of_schema_text(R"({"type":"string","not":{"enum":[)" + list_of(60000, text) + "]}}")), "too"));
+}
+
+TEST(names_and_numbers_that_take_long_to_follow_are_refused) {
+    // each alone may be followed, all of them together would take minutes
+    const auto pattern = [](const std::string& i) {
+        return R"({"type":"object","patternProperties":{"(a|b)*a(a|b){9})" + i + R"(":true,"^c{60}":{},"b{60}$":{}}})";
+    };
+    CHECK(says(why_refused(of_schema_text(R"({"anyOf":[)" + list_of(1000, pattern) + "]}")), "too"));
+    const auto repeated = [](const std::string& i) { return R"({"type":"string","pattern":"^x)" + i + R"([a-z]{50000}$","maxLength":2})"; };
+    CHECK(says(why_refused(of_schema_text(R"({"anyOf":[)" + list_of(1000, repeated) + "]}")), "too"));
+    const auto factor = [](const std::string& i) { return R"({"type":"integer","multipleOf":997,"minimum":)" + i + "}"; };
+    CHECK(says(why_refused(of_schema_text(R"({"anyOf":[)" + list_of(1000, factor) + "]}")), "too"));
+    const auto unique = [](const std::string& i) {
+        return R"({"type":"array","uniqueItems":true,"items":{"enum":[1,2,3,4,5,6,7,8,9,1)" + i + "]}}";
+    };
+    CHECK(says(why_refused(of_schema_text(R"({"anyOf":[)" + list_of(1000, unique) + "]}")), "too"));
+}
+
 TEST(a_class_of_a_grammar_may_end_with_a_backslash) {
     CHECK(says(why_refused(R"({"type":"grammar","text":"root ::= [a\\"})"), "a class has no end"));
     CHECK(says(why_refused(R"({"type":"grammar","text":"root ::= a\nb ::= \"x\""})"), "which it refers to in line 1"));

@@ -47,6 +47,7 @@ const std::vector<Case>& cases() {
         {R"({"type":["string","null"]})", {R"("a")", "null"}, {"1"}},
         {R"({"enum":["a",1,null,[1,{"b":2}]]})", {R"("a")", "1", "null", R"([1, {"b": 2}])"}, {R"("b")", "2"}},
         {R"({"type":"string","enum":["a",1]})", {R"("a")"}, {"1"}},
+        {R"({"enum":["a","äb",2,3,[1],true],"minLength":2,"minimum":3,"maxItems":0})", {R"("äb")", "3", "true"}, {R"("a")", "2", "[1]"}},
         {R"({"const":{"x":"é"}})", {R"({"x":"é"})"}, {"{}"}},
         {R"({"type":"array","items":{"type":"integer"}})",
          {"[]", "[1]", "[1, 2]", "[1,2]", "[\n  1,\n  2\n]"},
@@ -106,6 +107,69 @@ const std::vector<Case>& cases() {
          {R"("https://example.org/a?b=c#d")", R"("ftp://h:21/x%20y")"},
          {R"("example.org")", R"("https://")", R"("https://h/%zz")"}},
         {R"({"type":"string","format":"duration"})", {R"("P3D")", R"("PT1H30M")"}, {R"("P")", R"("PT")"}},
+        {R"({"type":"integer","multipleOf":7})", {"0", "7", "-14", "700"}, {"1", "8", "-15", "07", "7.0"}},
+        {R"({"type":"integer","multipleOf":1200})", {"0", "1200", "-2400", "12000"}, {"120", "600", "12", "00"}},
+        {R"({"type":"integer","multipleOf":5,"minimum":3,"maximum":22})", {"5", "10", "20"}, {"0", "3", "22", "25"}},
+        {R"({"type":"number","multipleOf":0.01})", {"0", "1.5", "19.99", "-0.01", "7"}, {"0.001", "1.999", "1e2"}},
+        {R"({"type":"number","multipleOf":0.25,"exclusiveMinimum":0,"maximum":2})",
+         {"0.25", "0.5", "2", "1.75"},
+         {"0", "0.2", "2.25", "0.75001"}},
+        {R"({"type":"number","multipleOf":10})", {"10", "0", "-130"}, {"1", "10.5", "15"}},
+        {R"({"multipleOf":2.5})", {"2.5", "5", "-7.5"}, {"2", "0.5", "\"a\""}},
+        {R"({"type":"string","not":{"enum":["ab","\"",7]}})", {R"("a")", R"("abc")", R"("")"}, {R"("ab")", R"("\"")", R"("\u0061b")", "7"}},
+        {R"({"type":["string","integer","boolean","null"],"not":{"enum":[12,true,null,"x"]}})",
+         {"1", "120", "false", R"("xx")"},
+         {"12", "true", "null", R"("x")"}},
+        {R"({"type":"number","not":{"enum":[0,1.5]}})", {"1", "0.5", "1.51", "15"}, {"0", "0.0", "1.5", "1.50"}},
+        {R"({"not":{"type":["string","object"]}})", {"1", "[]", "null"}, {R"("")", "{}"}},
+        {R"({"type":"string","not":{"pattern":"b+c"}})", {R"("")", R"("bbac")"}, {R"("abbcd")"}},
+        {R"({"type":"object","properties":{"a":true,"b":true},"not":{"required":["a","b"]}})",
+         {"{}", R"({"a":1})", R"({"b":1})"},
+         {R"({"a":1,"b":1})"}},
+        {R"({"type":"object","additionalProperties":{"type":"integer"},"not":{"required":["a"]}})",
+         {"{}", R"({"b":1})", R"({"aa":1})"},
+         {R"({"a":1})", R"({"b":1,"a":2})"}},
+        {R"({"enum":["a","b",1],"not":{"const":"b"}})", {R"("a")", "1"}, {R"("b")"}},
+        {R"({"type":"object","properties":{"kind":{"enum":["x","y"]},"n":{"type":"integer"}},"required":["kind"],
+            "if":{"properties":{"kind":{"const":"x"}}},"then":{"required":["n"]},"else":{"properties":{"n":{"maximum":3}}}})",
+         {R"({"kind":"x","n":9})", R"({"kind":"y"})", R"({"kind":"y","n":3})"},
+         {R"({"kind":"x"})", R"({"kind":"y","n":4})"}},
+        {R"({"type":"integer","if":{"minimum":10},"then":{"multipleOf":10},"else":{"multipleOf":3}})",
+         {"9", "0", "-3", "10", "20"},
+         {"8", "12", "15", "5"}},
+        {R"({"type":"string","if":{"minLength":2}})", {R"("")", R"("abc")"}, {"1"}},
+        {R"({"type":"array","items":{"enum":["a","b","c"]},"uniqueItems":true,"minItems":1})",
+         {R"(["a"])", R"(["b","a"])", R"(["c", "a", "b"])"},
+         {"[]", R"(["a","a"])", R"(["a","b","a"])", R"(["d"])"}},
+        {R"({"type":"array","items":{"type":["boolean","null"]},"uniqueItems":true,"maxItems":2})",
+         {"[]", "[true,null]", "[false]"},
+         {"[null,null]", "[true,false,null]"}},
+        {R"({"type":"array","items":{"type":"string"},"uniqueItems":true,"maxItems":1})", {"[]", R"(["a"])"}, {R"(["a","b"])"}},
+        {R"({"type":"array","items":{"type":"integer"},"contains":{"minimum":10},"maxItems":3})",
+         {"[10]", "[1,11]", "[1,12,3]"},
+         {"[]", "[1]", "[1,2,3]", "[10,1,1,1]"}},
+        {R"({"type":"array","items":{"type":"integer"},"contains":{"minimum":10},"minContains":2,"maxContains":2})",
+         {"[10,10]", "[1,10,2,10,3]"},
+         {"[10]", "[10,10,10]", "[1,10]"}},
+        {R"({"type":"array","contains":{"const":1},"minContains":0})", {"[]", "[2]", "[1]"}, {"1"}},
+        {R"({"type":"object","patternProperties":{"^s_":{"type":"string"},"_i$":{"type":"integer"}},"additionalProperties":false})",
+         {"{}", R"({"s_a":"x"})", R"({"a_i":1,"s_":""})"},
+         {R"({"s_a":1})", R"({"a_i":"x"})", R"({"b":1})", R"({"s_i":1})", R"({"s_i":"x"})", R"({"\u0073_a":1})"}},
+        {R"({"type":"object","properties":{"s_n":{"maxLength":1}},"patternProperties":{"^s_":{"type":"string"}},"additionalProperties":{"type":"null"}})",
+         {R"({"s_n":"x"})", R"({"s_m":"xx","b":null})"},
+         {R"({"s_n":"xx"})", R"({"s_n":1})", R"({"b":"x"})"}},
+        {R"({"type":"object","propertyNames":{"pattern":"^[a-c]+$","maxLength":2},"additionalProperties":{"type":"integer"}})",
+         {"{}", R"({"ab":1,"c":2})"},
+         {R"({"d":1})", R"({"abc":1})", R"({"a":"x"})"}},
+        {R"({"type":"object","propertyNames":{"enum":["a","b"]},"additionalProperties":{"type":"integer"},"required":["b"]})",
+         {R"({"b":1})", R"({"b":1,"a":2})"},
+         {R"({"a":1})", R"({"b":1,"c":1})"}},
+        {R"({"type":"object","properties":{"a":true,"b":true,"c":true},"dependentRequired":{"a":["b","c"]}})",
+         {"{}", R"({"b":1})", R"({"a":1,"b":1,"c":1})"},
+         {R"({"a":1})", R"({"a":1,"b":1})"}},
+        {R"({"type":"object","additionalProperties":true,"dependentSchemas":{"a":{"required":["b"]}},"dependencies":{"b":["c"]}})",
+         {"{}", R"({"c":1})", R"({"b":1,"c":1})", R"({"a":1,"b":1,"c":1})"},
+         {R"({"a":1})", R"({"a":1,"b":1})", R"({"b":1})"}},
         {"true", {"1", "{}", "[[]]", R"({"a":[true,{"b":null}]})"}, {"", "tru"}},
         {R"({"type":"object"})", {"{}", R"({"a":1})"}, {"[]", "null"}},
     };
@@ -128,11 +192,26 @@ TEST(schemas_take_what_fits_and_nothing_else) {
 
 TEST(what_is_not_supported_is_refused_with_keyword_and_place) {
     const std::vector<std::pair<const char*, const char*>> table{
-        {R"({"properties":{"a/b":{"multipleOf":2}}})", "'multipleOf' at '#/properties/a~1b'"},
-        {R"({"not":{"type":"string"}})", "'not' at '#'"},
+        {R"({"properties":{"a/b":{"unevaluatedItems":false}}})", "'unevaluatedItems' at '#/properties/a~1b'"},
+        {R"({"multipleOf":0})", "'multipleOf' at '#'"},
+        {R"({"type":"integer","multipleOf":1001})", "'multipleOf' at '#'"},
+        {R"({"type":"number","multipleOf":1e-20})", "'multipleOf' at '#'"},
+        {R"({"type":"integer","multipleOf":997,"minimum":0,"maximum":1000000000000000000})", "the number at '#' cannot be constrained"},
+        {R"({"allOf":[{"multipleOf":0.3},{"multipleOf":0.2}]})", "'multipleOf'"},
+        {R"({"not":{"type":"string","format":"date"}})", "'format' at '#/not'"},
+        {R"({"not":{"items":{"type":"string"}}})", "'items' at '#/not'"},
+        {R"({"not":{"const":[1]}})", "'not' excludes at '#'"},
+        {R"({"not":{}})", "no text"},
+        {R"({"not":{"pattern":"^(?=a)b"}})", "excluded"},
         {R"({"type":"array","items":{"uniqueItems":true}})", "'uniqueItems' at '#/items'"},
-        {R"({"patternProperties":{"a":true}})", "'patternProperties'"},
-        {R"({"if":true})", "'if'"},
+        {R"({"type":"array","items":{"type":"string"},"uniqueItems":true})", "enum of up to 10 values"},
+        {R"({"type":"array","contains":{"const":1},"minItems":3000,"minContains":3})", "'contains' at '#'"},
+        {R"({"patternProperties":{"a":true,"b":true,"c":true,"d":true,"e":true}})", "'patternProperties'"},
+        {R"x({"patternProperties":{"^(?!a)b":true}})x", "'patternProperties'"},
+        {R"({"propertyNames":{"anyOf":[{"pattern":"a"},{"pattern":"b"}]}})", "'propertyNames'"},
+        {R"({"allOf":[{"patternProperties":{"a":true},"additionalProperties":false},{"properties":{"b":true}}]})", "write them into one"},
+        {R"({"if":{"uniqueItems":true},"then":true})", "'uniqueItems' at '#/if'"},
+        {R"({"dependentRequired":{"a":"b"}})", "'dependentRequired' at '#'"},
         {R"({"$ref":"https://example.org/x"})", "at '#/$ref'"},
         {R"({"$ref":"#/$defs/none"})", "leads to no schema"},
         {R"({"type":"text"})", "'type' at '#'"},
@@ -141,7 +220,7 @@ TEST(what_is_not_supported_is_refused_with_keyword_and_place) {
         {R"({"type":"string","format":"iri"})", "'iri'"},
         {R"x({"type":"string","pattern":"(?<=a)"})x", "#/pattern"},
         {R"x({"type":"string","pattern":"(a|b)*a(a|b){20}","maxLength":300})x", "too complex"},
-        {R"({"enum":["a"],"minLength":1})", "'minLength' beside enum"},
+        {R"({"enum":["a"],"pattern":"a"})", "'pattern' beside enum"},
         {R"({"anyOf":[{"oneOf":[{"type":"string"},{"enum":["a"]}]}]})", "#/anyOf/0/oneOf"},
         {R"({"oneOf":[{"properties":{"a":{"type":"string"}}},{"properties":{"b":{"type":"string"}}}]})", "use anyOf"},
         {R"({"allOf":[{"pattern":"a"},{"pattern":"b"}]})", "'pattern'"},
@@ -202,7 +281,7 @@ namespace {
 /// A schema of supported keywords, small enough that walks come to an end.
 Json random_schema(std::mt19937& random, int depth) {
     const auto pick = [&](std::initializer_list<const char*> names) { return Json(*(names.begin() + random() % names.size())); };
-    switch (random() % (depth > 0 ? 12 : 7)) {
+    switch (random() % (depth > 0 ? 18 : 9)) {
         case 0: return {{"type", "string"}, {"minLength", random() % 3}, {"maxLength", 3 + random() % 5}};
         case 1: return {{"type", "integer"}, {"minimum", static_cast<int>(random() % 200) - 150}, {"maximum", 60 + random() % 1000}};
         case 2:
@@ -213,14 +292,36 @@ Json random_schema(std::mt19937& random, int depth) {
         case 4: return {{"enum", {pick({"x", "name", "\"\n\\", "ä"}), random() % 30, nullptr, Json::array({1, {{"k", true}}})}}};
         case 5: return {{"const", pick({"a", "name"})}};
         case 6: return {{"type", "string"}, {"pattern", pick({"^[a-c]{1,3}$", "na|me", "^\\d+(\\.\\d)?$", "[\"\\\\]$"})}};
-        case 7:
+        case 7: return {{"type", pick({"integer", "number"})}, {"multipleOf", 1 + random() % 40}, {"minimum", -90}};
+        case 8:
+            return {{"type", {"string", "boolean", "integer"}}, {"not", {{"enum", {pick({"a", "name", "\"", ""}), true, random() % 10}}}}};
+        case 13:
+            return {{"type", "array"}, {"items", {{"enum", {1, "a", nullptr, "ä"}}}}, {"uniqueItems", true}, {"minItems", random() % 4}};
+        case 14:
+            return {{"type", "array"},
+                    {"items", {{"enum", {1, "a", nullptr, "name"}}}},
+                    {"contains", {{"not", {{"enum", {pick({"a", "name"}), 1}}}}}},
+                    {"maxItems", 3}};
+        case 15:
+            return {{"type", "object"},
+                    {"patternProperties",
+                     {{"^n", random_schema(random, depth - 1)}, {"e$", {{"type", pick({"string", "integer", "null", "array"})}}}}},
+                    {"additionalProperties", random() % 2 == 0}};
+        case 16:
+            return {{"type", "object"},
+                    {"properties", {{"a", {{"enum", {1, 2}}}}, {"b", random_schema(random, depth - 1)}, {"c", true}}},
+                    {"dependentRequired", {{"c", {"a"}}}},
+                    {"if", {{"properties", {{"a", {{"const", 1}}}}}, {"required", {"a"}}}},
+                    {"then", {{"required", {"b"}}}},
+                    {"else", {{"not", {{"required", {"b"}}}}}}};
+        case 9:
             return {
                 {"type", "array"}, {"items", random_schema(random, depth - 1)}, {"minItems", random() % 2}, {"maxItems", 1 + random() % 3}};
-        case 8:
+        case 10:
             return {
                 {"type", "array"}, {"prefixItems", {random_schema(random, depth - 1), random_schema(random, depth - 1)}}, {"items", false}};
-        case 9: return {{"anyOf", {random_schema(random, depth - 1), random_schema(random, depth - 1)}}};
-        case 10:
+        case 11: return {{"anyOf", {random_schema(random, depth - 1), random_schema(random, depth - 1)}}};
+        case 12:
             return {{"allOf",
                      {{{"properties", {{"a", random_schema(random, depth - 1)}}}},
                       {{"properties", {{"b", random_schema(random, depth - 1)}}}, {"required", {"b"}}}}},

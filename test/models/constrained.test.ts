@@ -80,7 +80,7 @@ describe('the library', () => {
   })
 
   it('refuses what it cannot constrain, with the keyword and its place', async () => {
-    const wrong = { type: 'object', properties: { n: { type: 'integer', multipleOf: 3 } } }
+    const wrong = { type: 'object', properties: { n: { type: 'integer', multipleOf: 3001 } } }
     const attempt = answers({ constraint: { type: 'json_schema', schema: wrong } })
     await expect(attempt).rejects.toBeInstanceOf(RequestError)
     await expect(attempt).rejects.toMatchObject({
