@@ -10,6 +10,7 @@ file(GLOB TFSERVE_CHAT_SOURCES     CONFIGURE_DEPENDS ${native}/chat/*.cpp)
 file(GLOB TFSERVE_LOADER_SOURCES   CONFIGURE_DEPENDS ${native}/loader/*.cpp ${native}/loader/families/*.cpp)
 file(GLOB TFSERVE_RUNTIME_SOURCES  CONFIGURE_DEPENDS ${native}/runtime/*.cpp)
 file(GLOB TFSERVE_SPEECH_SOURCES   CONFIGURE_DEPENDS ${native}/speech/*.cpp)
+include(${native}/speech/kernels/kernels.cmake)   # TFSERVE_LINEAR_SOURCES, each with the flags of its instruction set
 file(GLOB TFSERVE_NAPI_SOURCES     CONFIGURE_DEPENDS ${native}/addon/*.cpp)
 
 set(TFSERVE_ADDON_SOURCES
@@ -21,4 +22,5 @@ set(TFSERVE_ADDON_SOURCES
     ${TFSERVE_LOADER_SOURCES}
     ${TFSERVE_RUNTIME_SOURCES}
     ${TFSERVE_SPEECH_SOURCES}
+    ${TFSERVE_LINEAR_SOURCES}
     ${TFSERVE_NAPI_SOURCES})

@@ -5,8 +5,10 @@
 #include <utility>
 
 #include "addon/audio_functions.h"
+#include "addon/classes.h"
 #include "addon/model_object.h"
 #include "addon/promise_worker.h"
+#include "addon/speech_object.h"
 #include "chat/chat_template.h"
 #include "llama.h"
 #include "runtime/log.h"
@@ -43,14 +45,15 @@ Napi::Value render_template(const Napi::CallbackInfo& info) {
 }
 
 Napi::Object init(Napi::Env env, Napi::Object exports) {
-    // owned by the environment: the class that loadModel makes objects of
-    auto* constructor = new Napi::FunctionReference(Napi::Persistent(ModelObject::define(env)));
-    env.SetInstanceData(constructor);
+    // owned by the environment
+    auto* classes = new AddonClasses{Napi::Persistent(ModelObject::define(env)), Napi::Persistent(SpeechObject::define(env))};
+    env.SetInstanceData(classes);
     exports.Set("systemInfo", Napi::Function::New<system_info>(env));
     exports.Set("setLogLevel", Napi::Function::New<set_log_level>(env));
     exports.Set("renderTemplate", Napi::Function::New<render_template>(env));
     export_audio_functions(env, exports);
     exports.Set("loadModel", Napi::Function::New<&ModelObject::load>(env));
+    exports.Set("loadSpeechModel", Napi::Function::New<&SpeechObject::load>(env));
     return exports;
 }
 

@@ -2,36 +2,12 @@
 
 #include <utility>
 
+#include "addon/classes.h"
 #include "addon/convert.h"
+#include "addon/load_worker.h"
 #include "addon/promise_worker.h"
-#include "loader/load_error.h"
 
 namespace tfserve::addon {
-
-WakeFunction::WakeFunction(Napi::Env env, const Napi::Function& function)
-    : env_(env), function_(Napi::ThreadSafeFunction::New(env, function, "tfserve.wake", 0, 1)) {
-    function_.Unref(env_);  // an idle model does not keep the process alive
-}
-
-WakeFunction::~WakeFunction() { close(); }
-
-void WakeFunction::call() { function_.NonBlockingCall(); }
-
-void WakeFunction::set_referenced(bool referenced) {
-    if (closed_ || referenced == referenced_) return;
-    referenced_ = referenced;
-    if (referenced) {
-        function_.Ref(env_);
-    } else {
-        function_.Unref(env_);
-    }
-}
-
-void WakeFunction::close() {
-    if (closed_) return;
-    closed_ = true;
-    function_.Abort();
-}
 
 // The engine's thread calls `wake`, so the host goes first. Work under way on libuv's pool holds the handle.
 struct ModelObject::Handle {
@@ -57,82 +33,24 @@ struct ModelObject::Handle {
     }
 };
 
-/// How often the progress of a load is told at most, but for the last time.
-constexpr std::size_t max_load_steps = 512;
-
-/// Loads on libuv's pool and reports tensors on the JavaScript thread as they come: each step is queued, so that a load that is over
-/// before JavaScript has its turn is told step by step, too.
-class LoadWorker final : public Napi::AsyncProgressQueueWorker<std::pair<double, double>> {
+class ModelLoadWorker final : public LoadWorker {
    public:
-    using Step = std::pair<double, double>;
-
-    LoadWorker(Napi::Env env, ModelHostOptions options, std::shared_ptr<ModelObject::Handle> handle, const Napi::Function& on_progress)
-        : AsyncProgressQueueWorker(env),
-          deferred_(Napi::Promise::Deferred::New(env)),
-          options_(std::move(options)),
-          handle_(std::move(handle)),
-          on_progress_(Napi::Persistent(on_progress)) {}
-
-    Napi::Promise promise() const { return deferred_.Promise(); }
+    ModelLoadWorker(Napi::Env env, ModelHostOptions options, std::shared_ptr<ModelObject::Handle> handle, const Napi::Function& on_progress)
+        : LoadWorker(env, on_progress), options_(std::move(options)), handle_(std::move(handle)) {}
 
    private:
-    void Execute(const ExecutionProgress& progress) override {
-        try {
-            WakeFunction* wake = handle_->wake.get();
-            handle_->host = ModelHost::load(
-                options_,
-                [&, told = std::size_t{0}](std::size_t done, std::size_t total) mutable {
-                    if (done < total && done - told < total / max_load_steps) return;
-                    told = done;
-                    const Step step(static_cast<double>(done), static_cast<double>(total));
-                    progress.Send(&step, 1);
-                },
-                [wake] { wake->call(); });
-        } catch (const LoadError& error) {
-            unsupported_ = error.kind() == LoadError::Kind::unsupported;
-            SetError(error.what());
-        } catch (const std::exception& error) {
-            SetError(error.what());
-        } catch (...) {
-            SetError("The model could not be loaded.");
-        }
+    void load(const Progress& progress) override {
+        WakeFunction* wake = handle_->wake.get();
+        handle_->host = ModelHost::load(options_, progress, [wake] { wake->call(); });
     }
-    void OnProgress(const Step* steps, std::size_t count) override {
-        if (count == 0 || steps == nullptr) return;
-        Napi::HandleScope scope(Env());
-        const Step& last = steps[count - 1];
-        try {
-            on_progress_.Call({Napi::Number::New(Env(), last.first), Napi::Number::New(Env(), last.second)});
-        } catch (const Napi::Error& error) {
-            if (progress_error_.empty()) progress_error_ = error.Message();  // the load's promise tells it
-        }
-    }
-    void OnOK() override {
-        settle([this] {
-            if (!progress_error_.empty()) {
-                deferred_.Reject(Napi::Error::New(Env(), progress_error_).Value());
-                return;
-            }
-            auto* data = Env().GetInstanceData<Napi::FunctionReference>();
-            Napi::Object object = data->New({});
-            ModelObject::Unwrap(object)->handle_ = std::move(handle_);
-            deferred_.Resolve(object);
-        });
-    }
-    void OnError(const Napi::Error& error) override {
-        settle([&] {
-            // sound files that nothing here can run are told apart from broken ones
-            if (unsupported_) error.Value().Set("code", "unsupported");
-            deferred_.Reject(error.Value());
-        });
+    Napi::Object loaded() override {
+        Napi::Object object = Env().GetInstanceData<AddonClasses>()->model.New({});
+        ModelObject::Unwrap(object)->handle_ = std::move(handle_);
+        return object;
     }
 
-    Napi::Promise::Deferred deferred_;
     ModelHostOptions options_;
     std::shared_ptr<ModelObject::Handle> handle_;
-    Napi::FunctionReference on_progress_;
-    std::string progress_error_;
-    bool unsupported_ = false;
 };
 
 Napi::Function ModelObject::define(Napi::Env env) {
@@ -161,7 +79,7 @@ Napi::Value ModelObject::load(const Napi::CallbackInfo& info) {
     }
     auto handle = std::make_shared<Handle>(env);
     handle->wake = std::make_unique<WakeFunction>(env, info[1].As<Napi::Function>());
-    auto* worker = new LoadWorker(env, to_host_options(info[0].As<Napi::Object>()), std::move(handle), info[2].As<Napi::Function>());
+    auto* worker = new ModelLoadWorker(env, to_host_options(info[0].As<Napi::Object>()), std::move(handle), info[2].As<Napi::Function>());
     const Napi::Promise promise = worker->promise();
     worker->Queue();  // deletes itself when it has settled
     return promise;

@@ -5,31 +5,10 @@
 
 #include <memory>
 
+#include "addon/wake_function.h"
 #include "runtime/model_host.h"
 
 namespace tfserve::addon {
-
-/// Calls a JavaScript function from the engine's thread; outlives neither the environment nor its own close().
-class WakeFunction {
-   public:
-    WakeFunction(Napi::Env env, const Napi::Function& function);
-    ~WakeFunction();
-    WakeFunction(const WakeFunction&) = delete;
-    WakeFunction& operator=(const WakeFunction&) = delete;
-
-    /// From any thread; never blocks.
-    void call();
-    /// Whether the function keeps the process alive. JavaScript thread only.
-    void set_referenced(bool referenced);
-    /// No call arrives afterwards. JavaScript thread only.
-    void close();
-
-   private:
-    Napi::Env env_;
-    Napi::ThreadSafeFunction function_;
-    bool referenced_ = false;
-    bool closed_ = false;
-};
 
 class ModelObject : public Napi::ObjectWrap<ModelObject> {
    public:
@@ -55,7 +34,7 @@ class ModelObject : public Napi::ObjectWrap<ModelObject> {
     /// Throws a JavaScript error when the model has been closed.
     Handle& open_handle(Napi::Env env);
 
-    friend class LoadWorker;
+    friend class ModelLoadWorker;
     std::shared_ptr<Handle> handle_;
 };
 

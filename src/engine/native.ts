@@ -3,6 +3,7 @@ import { createRequire } from 'node:module'
 import { fileURLToPath } from 'node:url'
 import type { ResolvedSampling } from './generation-config.js'
 import type { NativeAudio } from './native-audio.js'
+import type { NativeSpeech } from './native-speech.js'
 import type { EngineStats, LoadTimings, ModelInfo } from './types.js'
 
 /** Options of the native loader; sizes in bytes, 0 or absent = chosen. */
@@ -106,7 +107,7 @@ export interface NativeModel {
   close(): Promise<void>
 }
 
-export interface NativeAddon extends NativeAudio {
+export interface NativeAddon extends NativeAudio, NativeSpeech {
   systemInfo(): string
   /** 'debug' | 'info' | 'warning' | 'error'; library messages below it are dropped. */
   setLogLevel(level: string): void
