@@ -142,3 +142,39 @@ test('the template of a tokenizer goes before what its chat template shows', () 
   expect(found).toMatchObject({ format: { name: 'response_template' } })
   expect(found).not.toHaveProperty('warning')
 })
+
+describe('patterns that take for ever', () => {
+  const anchor = { start_anchor: '<begin>' }
+  const long = 'a'.repeat(5000)
+
+  test.each<[string, object, string]>([
+    ['loops beside loops', { content: { close_pattern: 'a*a*a*a*a*b' } }, long],
+    ['an opening pattern', { thinking: { open_pattern: 'a+a*a+a*<', close: '>' }, content: {} }, long],
+  ])('leave the text as content: %s', (_, fields, text) => {
+    const pieces = [text.slice(0, 3000), text.slice(3000), ' and more']
+    expect(read({ ...anchor, fields }, pieces, '<begin>')).toEqual({ content: `${text} and more`, reasoning: '', calls: [] })
+  })
+
+  test('in what a call holds make it content', () => {
+    const calls = {
+      open: '<call>',
+      close: '</call>',
+      content: 'xml-inline',
+      content_args: { tag_pattern: 'a+a+a+a+(?P<key>b)(?P<value>c)' },
+    }
+    const { content, calls: found } = read({ ...anchor, fields: { tool_calls: calls, content: {} } }, [`x<call>${long}</call>y`], '<begin>')
+    expect({ content, found }).toEqual({ content: `x<call>${long}</call>y`, found: [] })
+  })
+
+  test('in a prompt find no beginning', () => {
+    const template = { start_anchor_pattern: 'a+a+a+a+b', fields: { content: {} } }
+    expect(read(template, ['hi'], long)).toMatchObject({ content: 'hi' })
+  })
+
+  test.each(['(?:a+)+b', '(?:a|a)*b', '(?:a?b?)*c', '(?:a{1,9}){1,9}', `${'a?'.repeat(60)}b`])(
+    'are refused where no bound is known: %s',
+    (pattern) => {
+      expect(() => compilePattern(pattern)).toThrow(/too many ways/)
+    },
+  )
+})

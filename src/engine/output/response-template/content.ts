@@ -1,5 +1,6 @@
 // What the text of a field is: the parsers and transforms that a response_template names.
 import { castTo, isJsonObject, parseExactly } from '../call-json.js'
+import { allMatches } from './bounded-match.js'
 import { compilePattern } from './pattern.js'
 
 export type ContentArgs = Readonly<Record<string, unknown>>
@@ -70,7 +71,8 @@ function inner(raw: string, args: ContentArgs): unknown {
 
 function xmlInline(body: string, args: ContentArgs): unknown {
   const pairs: [string, unknown][] = []
-  for (const { groups } of body.matchAll(compilePattern(string(args, 'tag_pattern', '')).full)) {
+  const { full, cost } = compilePattern(string(args, 'tag_pattern', ''))
+  for (const { groups } of allMatches(full, cost, body)) {
     const key = groups?.['key']
     if (key === undefined) throw new ContentError('a tag has no key')
     const value = inner(groups?.['value'] ?? '', args)

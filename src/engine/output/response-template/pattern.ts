@@ -1,23 +1,32 @@
 // Python regular expressions of a response_template as JavaScript's, and as ones that match what could still become a match.
+import type { MatchCost } from './bounded-match.js'
 
 /** A pattern that cannot be taken over. */
 export class PatternError extends Error {
   override readonly name = 'PatternError'
 }
 
-/** Source of the whole pattern, and of one that also matches every beginning of it that ends at the end of the text. */
+/**
+ * Source of the whole pattern, and of one that also matches every beginning of it that ends at the end of the text; and in how many ways
+ * backtracking can read a text of n characters with it from one place: `ways` times n to the power of `loops`.
+ */
 interface Source {
   full: string
   partial: string
+  ways: number
+  loops: number
 }
 
-const empty: Source = { full: '', partial: '' }
+/** Past this not even a watched match ends in time. */
+const maxWays = 4096
+const single = { ways: 1, loops: 0 }
 // Python's classes know all of Unicode
 const classes: Readonly<Record<string, string>> = { d: '\\p{Nd}', w: '\\p{L}\\p{N}_', s: '\\s' }
 const controls: Readonly<Record<string, string>> = { n: '\n', r: '\r', t: '\t', f: '\f', v: '\v', a: '\x07', '0': '\0' }
 
 const escaped = (char: string): string => char.replace(/[\\^$.*+?()[\]{}|/-]/g, (symbol) => (symbol === '-' ? '\\x2d' : `\\${symbol}`))
-const atom = (full: string): Source => ({ full, partial: `(?:${full}|$)` })
+const atom = (full: string): Source => ({ full, partial: `(?:${full}|$)`, ...single })
+const place = (full: string): Source => ({ full, partial: '', ...single })
 
 class Translator {
   #at = 0
@@ -53,17 +62,24 @@ class Translator {
     if (depth > 50) throw new PatternError('nested too deep')
     const options = [this.#sequence(depth)]
     while (this.#take('|')) options.push(this.#sequence(depth))
-    return { full: options.map(({ full }) => full).join('|'), partial: options.map(({ partial }) => partial).join('|') }
+    return {
+      full: options.map(({ full }) => full).join('|'),
+      partial: options.map(({ partial }) => partial).join('|'),
+      ways: options.reduce((sum, { ways }) => sum + ways, 0),
+      loops: Math.max(...options.map(({ loops }) => loops)),
+    }
   }
 
   #sequence(depth: number): Source {
-    let { full, partial } = empty
+    const all: Source = { full: '', partial: '', ...single }
     while (this.#at < this.pattern.length && !'|)'.includes(this.pattern[this.#at]!)) {
       const item = this.#quantified(this.#item(depth))
-      full += item.full
-      partial += item.partial
+      all.full += item.full
+      all.partial += item.partial
+      all.ways *= item.ways
+      all.loops += item.loops
     }
-    return { full, partial }
+    return all
   }
 
   #quantified(item: Source): Source {
@@ -72,7 +88,16 @@ class Translator {
     if (this.#take('+')) throw new PatternError('possessive quantifiers are not supported')
     const lazy = this.#take('?') ? '?' : ''
     const one = `(?:${item.full})`
+    // what can be read in several ways, repeated, can be read in exponentially many
+    const simple = item.ways === 1 && item.loops === 0
+    const cost =
+      times === '?'
+        ? { ways: item.ways + 1, loops: item.loops }
+        : simple
+          ? { ways: 1, loops: /^\{\d+\}$/.test(times) ? 0 : 1 }
+          : { ways: Infinity, loops: 0 }
     return {
+      ...cost,
       full: `${item.full === '' ? one : item.full}${times}${lazy}`,
       partial: `(?:${one}${times}${lazy}|${one}*(?:${item.partial})$)`,
     }
@@ -89,7 +114,7 @@ class Translator {
         return atom('[\\s\\S]')
       case '^':
       case '$':
-        return { full: char, partial: '' }
+        return place(char)
       case '\\':
         return this.#escape()
       case '*':
@@ -115,14 +140,14 @@ class Translator {
     const inner = this.#alternatives(depth + 1)
     if (!this.#take(')')) throw new PatternError('unbalanced parenthesis')
     const looks = /^\(\?(?:[=!]|<[=!])$/.test(open)
-    return { full: `${open}${inner.full})`, partial: looks ? '' : `(?:${inner.partial})` }
+    return { ...inner, full: `${open}${inner.full})`, partial: looks ? '' : `(?:${inner.partial})` }
   }
 
   #escape(): Source {
     const char = this.#next()
-    if (char === 'A') return { full: '^', partial: '' }
-    if (char === 'Z' || char === 'z') return { full: '$', partial: '' }
-    if (char === 'b' || char === 'B') return { full: `\\${char}`, partial: '' }
+    if (char === 'A') return place('^')
+    if (char === 'Z' || char === 'z') return place('$')
+    if (char === 'b' || char === 'B') return place(`\\${char}`)
     const lower = classes[char.toLowerCase()]
     if (lower !== undefined) return atom(`[${char === char.toLowerCase() ? '' : '^'}${lower}]`)
     return atom(escaped(this.#literal(char)))
@@ -162,14 +187,18 @@ export interface Pattern {
   full: RegExp
   /** Finds the first place from lastIndex on where the rest of the text is the beginning of a match; the end of the text is always one. */
   partial: RegExp
+  cost: MatchCost
 }
 
 /** Python's DOTALL semantics. Throws a PatternError. */
 export function compilePattern(pattern: string): Pattern {
   if (pattern.length > 4096) throw new PatternError('it is longer than 4096 characters')
-  const { full, partial } = new Translator(pattern).whole()
+  const { full, partial, ways, loops } = new Translator(pattern).whole()
+  if (ways > maxWays) throw new PatternError('it can read one text in too many ways: a repeat holds repeats or alternatives')
   try {
-    return { full: new RegExp(full, 'gsu'), partial: new RegExp(`(?:${partial})$`, 'gsu') }
+    // a beginning of a match may end within each loop or behind it
+    const cost = { ways: ways * 2 ** loops, loops }
+    return { full: new RegExp(full, 'gsu'), partial: new RegExp(`(?:${partial})$`, 'gsu'), cost }
   } catch {
     throw new PatternError('it is not understood')
   }

@@ -3,6 +3,7 @@ import type { ToolCall } from '../answer.js'
 import { castArgument, isJsonObject, jsonCall, parseExactly } from '../call-json.js'
 import type { ParserOptions, ToolSchemas } from '../format.js'
 import { PiecewiseParser } from '../piecewise-parser.js'
+import { allMatches, firstMatch, MatchTimeout } from './bounded-match.js'
 import { applyTransform, ContentError, parseContent } from './content.js'
 import type { Delimiter, ResponseTemplate, TemplateField } from './template.js'
 
@@ -34,6 +35,7 @@ export class TemplateParser extends PiecewiseParser {
   #groups: Record<string, string> = {}
   #opening = ''
   #body = ''
+  #givenUp = false
 
   constructor(
     private readonly template: ResponseTemplate,
@@ -42,7 +44,11 @@ export class TemplateParser extends PiecewiseParser {
   ) {
     super(options.maxCalls)
     let begin = -1
-    for (const match of prompt.matchAll(template.anchor)) begin = match.index + match[0].length
+    try {
+      for (const match of allMatches(template.anchor.full, template.anchor.cost, prompt)) begin = match.index + match[0].length
+    } catch (error) {
+      if (!(error instanceof MatchTimeout)) throw error
+    }
     // the template has begun the answer; a prompt in which nothing can be found has not
     if (begin >= 0) this.push(prompt.slice(begin))
   }
@@ -59,7 +65,16 @@ export class TemplateParser extends PiecewiseParser {
   }
 
   protected step(): boolean {
-    const { hit, hold } = this.#scan()
+    if (this.#givenUp) return this.#sayRest()
+    let scanned: { hit: Hit | undefined; hold: number }
+    try {
+      scanned = this.#scan()
+    } catch (error) {
+      if (!(error instanceof MatchTimeout)) throw error
+      this.#givenUp = true
+      return this.#sayRest()
+    }
+    const { hit, hold } = scanned
     if (!hit) {
       this.#say(this.text.slice(0, hold))
       this.text = this.text.slice(hold)
@@ -76,14 +91,23 @@ export class TemplateParser extends PiecewiseParser {
     return hit.text !== '' || hit.at > 0
   }
 
+  // a text on which the patterns take too long is not read any further: all of it is content
+  #sayRest(): false {
+    if (this.#body !== '') this.answer.content(this.#opening + this.#body)
+    this.answer.content(this.text)
+    this.#field = undefined
+    this.#body = ''
+    this.text = ''
+    return false
+  }
+
   /** The first delimiter that can be decided, and the place from which on the text may be part of one that cannot. */
   #scan(): { hit: Hit | undefined; hold: number } {
     let hit: Hit | undefined
     let hold = this.text.length
     for (const [kind, field, delimiter] of this.#watched()) {
       const pending = this.ended ? this.text.length : this.#pendingAt(delimiter)
-      delimiter.full.lastIndex = 0
-      const match = delimiter.full.exec(this.text)
+      const match = firstMatch(delimiter.full, delimiter.cost, this.text)
       const end = match ? match.index + match[0].length : 0
       const grows = match && !this.ended && end === this.text.length && (match[0] === '' || delimiter.canGrow)
       if (!match || grows || pending < match.index) {
@@ -96,9 +120,8 @@ export class TemplateParser extends PiecewiseParser {
     return hit && hit.at < hold ? { hit, hold } : { hit: hit && this.ended ? hit : undefined, hold }
   }
 
-  #pendingAt({ partial }: Delimiter): number {
-    partial.lastIndex = 0
-    return partial.exec(this.text)?.index ?? this.text.length
+  #pendingAt({ partial, cost }: Delimiter): number {
+    return firstMatch(partial, cost, this.text)?.index ?? this.text.length
   }
 
   #watched(): [Hit['kind'], TemplateField, Delimiter][] {
@@ -165,7 +188,7 @@ export class TemplateParser extends PiecewiseParser {
         ? value.map((item) => applyTransform(field.transform, { ...this.#groups, ...item }))
         : undefined
     } catch (error) {
-      if (error instanceof ContentError) return undefined
+      if (error instanceof ContentError || error instanceof MatchTimeout) return undefined
       throw error
     }
   }

@@ -21,7 +21,7 @@ export interface TemplateField {
 
 export interface ResponseTemplate {
   /** Where the answer begins in the prompt: behind its last match. */
-  anchor: RegExp
+  anchor: Pattern
   fields: readonly TemplateField[]
   /** The field without a beginning: what stands in no other. */
   implicit: TemplateField | undefined
@@ -86,5 +86,5 @@ export function readResponseTemplate(value: unknown): ResponseTemplate {
   }))
   const implicit = fields.filter(({ open }) => !open)
   if (implicit.length > 1) throw new Error('more than one field has no beginning')
-  return { anchor: anchor.full, fields, implicit: implicit[0] }
+  return { anchor, fields, implicit: implicit[0] }
 }
