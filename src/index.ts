@@ -2,6 +2,15 @@
 export { CheckpointError } from './engine/checkpoint.js'
 export type { Constraint, JsonSchema, JsonWhitespace } from './engine/constraint.js'
 export { Engine, type GenerateOptions, type GeneratedChunk } from './engine/engine.js'
+export type {
+  SpeechModelInfo,
+  TranscriptionDelta,
+  TranscriptionThresholds,
+  TranscriptSegment,
+  TranscriptWord,
+  VoiceActivityOptions,
+} from './engine/speech-types.js'
+export { Transcriber, type TranscribeOptions, type Transcription } from './engine/transcriber.js'
 export {
   type ChatMessage,
   type EngineOptions,

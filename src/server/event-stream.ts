@@ -1,7 +1,6 @@
 import { errorEvent } from '../protocol/chat-mapping.js'
 import type { ApiError } from '../protocol/errors.js'
 import type { Call } from './call.js'
-import type { TurnListener } from './turn.js'
 
 /** What a streamed output needs of the generations behind it. */
 export interface FlowControl {
@@ -15,7 +14,7 @@ export interface FlowControl {
  * Server-sent events as an answer: what one turn brings leaves in one write. The status line goes with the first of it, so that a request which
  * fails while it waits still gets a status that says so; one that waits for long gets keep-alives meanwhile.
  */
-export class EventStream implements TurnListener {
+export class EventStream {
   #opened = false
   #pending = ''
   #scheduled = false
@@ -39,12 +38,10 @@ export class EventStream implements TurnListener {
     this.#pending += events
     if (this.#pending === '' || this.#scheduled) return
     this.#scheduled = true
-    this.call.context.turn.atEnd(this)
-  }
-
-  onTurnEnd(now: number): void {
-    this.#scheduled = false
-    this.#flush(now)
+    queueMicrotask(() => {
+      this.#scheduled = false
+      this.#flush()
+    })
   }
 
   end(events: string): void {
@@ -67,7 +64,7 @@ export class EventStream implements TurnListener {
   keepAlive(): void {
     this.open()
     this.#pending += this.flow.keepAlive()
-    this.#flush(performance.now())
+    this.#flush()
   }
 
   /** Silence counts from now on. */
@@ -75,11 +72,11 @@ export class EventStream implements TurnListener {
     this.#lastWrite = performance.now()
   }
 
-  #flush(now: number): void {
+  #flush(): void {
     if (this.#pending === '') return
     const text = this.#pending
     this.#pending = ''
-    this.#lastWrite = now
+    this.touch()
     if (!this.call.exchange.write(text)) this.flow.pause()
   }
 }

@@ -3,6 +3,11 @@ import { runWorkerProcess } from './worker-process.js'
 
 runWorkerProcess(async (options, onProgress) => {
   // loads the native addon: what goes wrong there is then told over the channel like any other failure
+  const { isSpeechModelPath } = await import('../engine/speech/model-form.js')
+  if (await isSpeechModelPath(options.path)) {
+    const { LoadedSpeechModel } = await import('../engine/speech/loaded-speech-model.js')
+    return LoadedSpeechModel.load(options, onProgress)
+  }
   const { LoadedModel } = await import('../engine/loaded-model.js')
   return LoadedModel.load(options, onProgress)
 })

@@ -9,18 +9,23 @@ export interface TextTokens {
 }
 
 /** A byte as it is written in vocabularies of byte-level encodings: those that print stand for themselves, others for the letters from U+0100 on. */
-const byteOfLetter = ((): ReadonlyMap<string, number> => {
+const byteOfLetter = ((): readonly (number | undefined)[] => {
   const prints = (byte: number): boolean => (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte <= 0xac) || byte >= 0xae
-  const letters = new Map<string, number>()
+  const letters: (number | undefined)[] = []
   let next = 0x100
-  for (let byte = 0; byte < 256; byte++) letters.set(String.fromCodePoint(prints(byte) ? byte : next++), byte)
+  for (let byte = 0; byte < 256; byte++) letters[prints(byte) ? byte : next++] = byte
   return letters
 })()
 
 /** The bytes that a token of a byte-level vocabulary is written for; undefined: it holds a letter that stands for none. */
 export function bytesOfWritten(token: string): Uint8Array | undefined {
-  const bytes = [...token].map((letter) => byteOfLetter.get(letter))
-  return bytes.includes(undefined) ? undefined : Uint8Array.from(bytes as number[])
+  const bytes = new Uint8Array(token.length)
+  for (let i = 0; i < token.length; i++) {
+    const byte = byteOfLetter[token.charCodeAt(i)]
+    if (byte === undefined) return undefined
+    bytes[i] = byte
+  }
+  return bytes
 }
 
 // GPT-2's: contractions, words, numbers and marks with the space before them, and spaces
@@ -39,13 +44,18 @@ export function bytePairs(
   vocabulary: readonly (Uint8Array | undefined)[],
   mergeRank?: (left: string, right: string) => number | undefined,
 ): TextTokens {
-  const ids = new Map<string, number>()
-  vocabulary.forEach((bytes, id) => {
-    if (bytes && !ids.has(key(bytes))) ids.set(key(bytes), id)
-  })
-  const rank = mergeRank ?? ((left: string, right: string) => ids.get(left + right))
+  // few models are ever given a text
+  let found: Map<string, number> | undefined
+  const tokenIds = (): Map<string, number> => {
+    if (found) return found
+    found = new Map()
+    for (const [id, bytes] of vocabulary.entries()) if (bytes && !found.has(key(bytes))) found.set(key(bytes), id)
+    return found
+  }
 
   const encodePiece = (piece: string): number[] => {
+    const ids = tokenIds()
+    const rank = mergeRank ?? ((left: string, right: string) => ids.get(left + right))
     let parts = [...piece]
     for (;;) {
       let best: number | undefined

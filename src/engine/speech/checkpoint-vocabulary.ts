@@ -7,17 +7,21 @@ import { defaultAlignmentWidth, defaultMaxLength, type SpeechVocabulary } from '
 
 const maxJsonBytes = 64 * 2 ** 20
 const mostIds = 2 ** 20
+// transformers' default for a config.json without it
+const defaultVocabularySize = 51_865
 // ids of OpenAI's multilingual models; those of the English ones are one less
 const smallestMultilingual = 51865
 
 const id = z.int().min(0).lt(mostIds)
 const ids = z.array(id).max(mostIds)
 const vocab = z.record(z.string(), id)
-const mergePair = z.union([z.string(), z.tuple([z.string(), z.string()])])
+
+// of 50,000 entries, which are looked at one by one below
+const words = z.custom<Readonly<Record<string, unknown>>>((value) => typeof value === 'object' && value !== null && !Array.isArray(value))
 
 const tokenizerJson = z.looseObject({
   added_tokens: z.array(z.looseObject({ id, content: z.string() })).default([]),
-  model: z.looseObject({ type: z.literal('BPE'), vocab, merges: z.array(mergePair) }),
+  model: z.looseObject({ type: z.literal('BPE'), vocab: words, merges: z.array(z.unknown()) }),
 })
 
 // old generation configs lack most of it; config.json may have what they lack
@@ -51,6 +55,7 @@ const settings = z.looseObject({
     .refine((width) => width % 2 === 1)
     .nullish(),
   max_length: z.int().min(1).nullish(),
+  vocab_size: z.int().min(1).max(mostIds).nullish(),
   compression_ratio_threshold: z.number().nullish(),
   logprob_threshold: z.number().nullish(),
   no_speech_threshold: z.number().nullish(),
@@ -82,7 +87,6 @@ interface Tokenizer {
   control: ReadonlyMap<string, number>
 }
 
-const separator = ' '
 const latin = (written: string): string | undefined => {
   const bytes = bytesOfWritten(written)
   return bytes && Buffer.from(bytes).toString('latin1')
@@ -90,19 +94,31 @@ const latin = (written: string): string | undefined => {
 
 const pairKey = (left: string, right: string): string => `${left.length} ${left}${right}`
 
-function textTokens(
-  words: Readonly<Record<string, number>>,
-  merges: readonly (string | [string, string])[],
-  control: ReadonlySet<number>,
-): TextTokens {
+/** Text tokens from how they are written; what is wrong with the merges is ignored, as nothing but prompts need them. */
+function textTokens(words: Readonly<Record<string, unknown>>, merges: readonly unknown[], control: ReadonlySet<number>): TextTokens {
   const bytes: (Uint8Array | undefined)[] = []
-  for (const [written, number] of Object.entries(words)) if (!control.has(number)) bytes[number] = bytesOfWritten(written)
+  for (const [written, number] of Object.entries(words)) {
+    if (!Number.isSafeInteger(number) || (number as number) < 0 || (number as number) >= mostIds) {
+      throw new CheckpointError(`The vocabulary has a token whose id is none: '${written.slice(0, 40)}'.`)
+    }
+    if (!control.has(number as number)) bytes[number as number] = bytesOfWritten(written)
+  }
+  let ranks: Map<string, number> | undefined
+  const rankOf = (left: string, right: string): number | undefined => {
+    ranks ??= ranksOf(merges)
+    return ranks.get(pairKey(left, right))
+  }
+  return bytePairs(bytes, rankOf)
+}
+
+function ranksOf(merges: readonly unknown[]): Map<string, number> {
   const ranks = new Map<string, number>()
-  merges.forEach((pair, rank) => {
-    const [left, right] = (typeof pair === 'string' ? pair.split(separator) : pair).map(latin)
+  for (const [rank, pair] of merges.entries()) {
+    const parts: readonly unknown[] = typeof pair === 'string' ? pair.split(' ') : Array.isArray(pair) ? pair : []
+    const [left, right] = parts.map((part) => (typeof part === 'string' ? latin(part) : undefined))
     if (left !== undefined && right !== undefined) ranks.set(pairKey(left, right), rank)
-  })
-  return bytePairs(bytes, (left, right) => ranks.get(pairKey(left, right)))
+  }
+  return ranks
 }
 
 function readTokenizer(dir: string): Tokenizer {
@@ -131,11 +147,12 @@ function languagesOf({ lang_to_id }: Settings, control: ReadonlyMap<string, numb
 
 /**
  * The vocabulary of a checkpoint directory. What its generation config does not say is read from config.json, else from the names of the tokens.
- * Throws a CheckpointError. @param size of the model's output
+ * Throws a CheckpointError.
  */
-export function checkpointVocabulary(dir: string, size: number): SpeechVocabulary {
+export function checkpointVocabulary(dir: string): SpeechVocabulary {
   const config = readJson(dir, 'config.json', settings)
   if (!config) throw new CheckpointError('The directory holds no config.json: it is not a Hugging Face checkpoint.')
+  const size = config.vocab_size ?? defaultVocabularySize
   const own = readJson(dir, 'generation_config.json', settings) ?? {}
   const said: Settings = { ...config, ...Object.fromEntries(Object.entries(own).filter(([, value]) => value !== null)) }
   const { text, control } = readTokenizer(dir)

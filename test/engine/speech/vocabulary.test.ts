@@ -48,7 +48,7 @@ interface TokenizerJson {
 const tokenizerJson = JSON.parse(readFileSync(join(checkpoint, 'tokenizer.json'), 'utf8')) as TokenizerJson
 
 describe('the vocabulary of a checkpoint', () => {
-  const vocabulary = checkpointVocabulary(checkpoint, size)
+  const vocabulary = checkpointVocabulary(checkpoint)
 
   it('says what its tokens mean', () => {
     expect(vocabulary).toMatchObject({ start: 601, end: 600, noTimestamps: 706, previous: 704, noSpeech: 705, multilingual: true })
@@ -108,7 +108,7 @@ describe('the vocabulary of a checkpoint', () => {
       'merges.txt': () => `#version: 0.2\n${merges.join('\n')}\n`,
       'added_tokens.json': () => Object.fromEntries(tokenizerJson.added_tokens.map(({ id, content }) => [content, id])),
     })
-    const same = checkpointVocabulary(folder, size)
+    const same = checkpointVocabulary(folder)
     const { text } = same
     expect({ ...same, text: undefined }).toEqual({ ...vocabulary, text: undefined })
     for (const { text: sample } of golden.tokenizer.cases) expect(text.encode(sample)).toEqual(vocabulary.text.encode(sample))
@@ -116,20 +116,20 @@ describe('the vocabulary of a checkpoint', () => {
   })
 
   it('derives from the names of tokens what an old generation config does not say', () => {
-    const old = checkpointVocabulary(changed({ 'generation_config.json': () => ({ is_multilingual: true }) }), size)
+    const old = checkpointVocabulary(changed({ 'generation_config.json': () => ({ is_multilingual: true }) }))
     for (const field of ['start', 'end', 'noTimestamps', 'previous', 'noSpeech', 'tasks', 'languages', 'multilingual'] as const) {
       expect(old[field], field).toEqual(vocabulary[field])
     }
     expect([...old.suppress]).toEqual(golden.generation_config.suppress_tokens) // config.json has them
     expect(old).toMatchObject({ alignmentHeads: undefined, maxInitialTime: undefined })
-    const none = checkpointVocabulary(changed({ 'generation_config.json': null }), size)
+    const none = checkpointVocabulary(changed({ 'generation_config.json': null }))
     expect(none.multilingual).toBe(false)
     expect(none.languages.size).toBe(0)
   })
 
   it('takes thresholds that the checkpoint sets', () => {
     const folder = changed({ 'generation_config.json': (json) => ({ ...json, logprob_threshold: -1, no_speech_threshold: 0.6 }) })
-    expect(checkpointVocabulary(folder, size).thresholds).toEqual({ logprob_threshold: -1, no_speech_threshold: 0.6 })
+    expect(checkpointVocabulary(folder).thresholds).toEqual({ logprob_threshold: -1, no_speech_threshold: 0.6 })
   })
 
   it.each([
@@ -145,14 +145,14 @@ describe('the vocabulary of a checkpoint', () => {
       'is not a Whisper model',
     ],
   ])('refuses a checkpoint with %s', (_, files, message) => {
-    expect(() => checkpointVocabulary(changed(files), size)).toThrow(message)
+    expect(() => checkpointVocabulary(changed(files))).toThrow(message)
   })
 
   it('ids that the model has not are left out', () => {
     const folder = changed({
       'generation_config.json': (json) => ({ ...json, suppress_tokens: [1, 99_999], lang_to_id: { '<|en|>': 602, '<|xx|>': 99_999 } }),
     })
-    const { suppress, languages } = checkpointVocabulary(folder, size)
+    const { suppress, languages } = checkpointVocabulary(folder)
     expect([...suppress]).toEqual([1])
     expect([...languages]).toEqual([['en', 602]])
   })
