@@ -5,10 +5,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
 import { ApiError } from '../../src/protocol/errors.js'
+import { startServer } from '../../src/server/server.js'
 import { openTransport } from '../../src/server/transport/open.js'
 import type { HttpExchange } from '../../src/server/transport/types.js'
 import { receiveFile, receiveForm } from '../../src/server/uploads/receive.js'
 import { UploadFolder } from '../../src/server/uploads/upload-folder.js'
+import { FakeDirectory } from '../support/fake-directory.js'
 import { boundary, fieldParts, formBody, formType, postForm, recording, transcribe } from '../support/form.js'
 import { request, sleep, until } from '../support/http-client.js'
 import { speechServer, transports } from '../support/test-server.js'
@@ -242,6 +244,31 @@ describe.each(transports)('uploads over %s', (transport) => {
     await t.server.drain()
     expect(await answer).toContain('503')
     await gone()
+  })
+
+  test('a client that leaves while its model is being loaded waits no more, and leaves nothing', async () => {
+    const models = new FakeDirectory()
+    const server = await startServer({ port: 0, models, transport })
+    const socket = beginForm(server.port, formBody([recording(), ...fieldParts({ model: 'org/whisper', stream: 'true' })]))
+    await until(() => models.loads.get('org/whisper@main')?.waiters.size === 1, 'a waiter')
+    socket.destroy()
+    await until(() => models.loads.get('org/whisper@main')?.waiters.size === 0, 'nobody to wait')
+    await gone()
+    await server.close()
+  })
+
+  test('a silent stream is kept alive, and told when the server ends', async () => {
+    const options = { keepAliveMs: 30, drainTimeoutMs: 300 }
+    await using t = await speechServer(transport, { stepMs: 150, segments: Array<string>(1000).fill(' on') }, options)
+    const socket = beginForm(t.port, formBody([recording(), ...fieldParts({ stream: 'true' })]))
+    let text = ''
+    socket.setEncoding('utf8').on('data', (piece: string) => (text += piece))
+    await until(() => /: keep-alive\n\n[\s\S]*delta[\s\S]*: keep-alive\n\n/.test(text), 'signs of life')
+    await t.server.drain()
+    await until(() => text.includes('shutting_down'), 'the end')
+    expect(t.model.aborts).toBe(1)
+    await gone()
+    expect((await transcribe(t.port).catch(() => undefined))?.status ?? 503).toBe(503)
   })
 
   test('an upload that has come is worked on to its end though the server drains', async () => {
