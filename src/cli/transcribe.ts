@@ -44,8 +44,9 @@ async function listen(
     progress?.update(delta.position)
     if (delta.finishReason) finish()
   }
+  const begun = performance.now()
   const started: StartedTranscription = await model.transcribe({ ...request, audio: { path: resolve(file), name } }, onDelta, signal)
-  progress = new TranscriptionProgress(name, started.duration, stderr)
+  progress = new TranscriptionProgress(name, started.duration, stderr, begun)
   progress.update(last?.position ?? 0)
   await finished
   progress.clear()

@@ -16,16 +16,18 @@ function clock(seconds: number): string {
 export class TranscriptionProgress {
   #drawn = false
   #lastDrawn = -Infinity
-  readonly #begun: number
 
+  /**
+   * @param duration seconds of the recording
+   * @param begun what `now` said when the work began, in milliseconds
+   */
   constructor(
     private readonly name: string,
     private readonly duration: number,
     private readonly output: ProgressOutput,
+    private readonly begun: number,
     private readonly now: () => number = () => performance.now(),
-  ) {
-    this.#begun = now()
-  }
+  ) {}
 
   /** @param position seconds of the recording that are done */
   update(position: number): void {
@@ -49,12 +51,12 @@ export class TranscriptionProgress {
 
   /** What it came to. */
   get summary(): string {
-    const seconds = (this.now() - this.#begun) / 1000
+    const seconds = (this.now() - this.begun) / 1000
     return `${this.name}: ${this.duration.toFixed(1)} s in ${seconds.toFixed(1)} s, ${this.#speed(this.duration).toFixed(1)} x real time`
   }
 
   #speed(position: number): number {
-    const seconds = (this.now() - this.#begun) / 1000
+    const seconds = (this.now() - this.begun) / 1000
     return seconds > 0 ? position / seconds : 0
   }
 }

@@ -119,7 +119,7 @@ test.each([
 test('the bar shows how far it is where somebody can see it', () => {
   let now = 0
   const terminal = Object.assign(new Kept(), { isTTY: true, columns: 120 })
-  const progress = new TranscriptionProgress('talk.mp3', 3700, terminal, () => now)
+  const progress = new TranscriptionProgress('talk.mp3', 3700, terminal, 0, () => now)
   progress.update(0)
   now = 10_000
   progress.update(1850)
@@ -129,6 +129,6 @@ test('the bar shows how far it is where somebody can see it', () => {
   now = 20_000
   expect(progress.summary).toBe('talk.mp3: 3700.0 s in 20.0 s, 185.0 x real time')
   const pipe = new Kept()
-  new TranscriptionProgress('talk.mp3', 10, pipe).update(5)
+  new TranscriptionProgress('talk.mp3', 10, pipe, 0).update(5)
   expect(pipe.text).toBe('')
 })

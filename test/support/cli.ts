@@ -98,10 +98,7 @@ export class ServerProcess implements AsyncDisposable {
 
   /** Process ids of its children: the models' workers. Linux only. */
   workers(): number[] {
-    return readdirSync('/proc')
-      .filter((name) => /^\d+$/.test(name))
-      .map(Number)
-      .filter((pid) => parentOf(pid) === this.pid)
+    return childrenOf(this.pid)
   }
 
   get(path: string): Promise<Response> {
@@ -141,6 +138,14 @@ export class ServerProcess implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop()
   }
+}
+
+/** Process ids of a process' children. Linux only. */
+export function childrenOf(parent: number): number[] {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number)
+    .filter((pid) => parentOf(pid) === parent)
 }
 
 function parentOf(pid: number): number | undefined {
