@@ -142,6 +142,22 @@ describe.each(['uws', 'node'])('transcriptions over %s', (transport) => {
   })
 })
 
+test('a server that is told twice to end leaves no upload behind', async () => {
+  await using server = await ServerProcess.startWith({ HF_HUB_OFFLINE: '1', TMPDIR: temporary }, checkpoint)
+  const socket = connect(Number(new URL(server.url).port), '127.0.0.1')
+  socket.on('error', () => undefined)
+  const body = formBody([recording(Buffer.alloc(100_000))])
+  const head = `POST /v1/audio/transcriptions HTTP/1.1\r\nhost: localhost\r\ncontent-type: ${formType}\r\ncontent-length: ${body.length}\r\n\r\n`
+  socket.write(head)
+  socket.write(body.subarray(0, 50_000))
+  await eventually(() => uploads().length === 1)
+  server.kill('SIGTERM')
+  await eventually(() => server.stderr.includes('SIGTERM'))
+  server.kill('SIGTERM')
+  expect((await server.ended).code).toBe(143)
+  expect(uploads()).toEqual([])
+})
+
 /** Silence: a wav header and samples of 16 bits at 16 kHz. */
 function wav(samples: number): Buffer {
   const bytes = Buffer.alloc(44 + 2 * samples)
