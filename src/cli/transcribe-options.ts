@@ -1,7 +1,7 @@
 // The command line of `tfserve transcribe`.
 import { basename, extname } from 'node:path'
 import { parseArgs } from 'node:util'
-import { temperaturePlan, timestampsOf, transcriptFormats, type TranscriptFormat } from '../protocol/transcription-schema.js'
+import { temperaturePlan, transcriptFormats, type TranscriptFormat } from '../protocol/transcription-schema.js'
 import type { TranscribeRequest } from '../engine/speech-types.js'
 import type { TranscriptView } from '../protocol/transcript-formats.js'
 import { type FlagName, flags } from './flags.js'
@@ -157,7 +157,7 @@ export function parseTranscribeArguments(args: string[]): TranscribeArguments | 
       ...(language !== undefined && { language: language.trim().toLowerCase() }),
       ...(prompt !== undefined && { prompt }),
       ...temperaturePlan(temperatureOf(text('temperature')), speechThresholds(values)),
-      timestamps: timestampsOf(format, words),
+      timestamps: words ? 'word' : 'segment',
       ...(values['max-audio-seconds'] !== undefined && { maxSeconds: values['max-audio-seconds'] as number }),
     },
     values,

@@ -170,12 +170,6 @@ function checkTogether({
   }
 }
 
-/** What a format needs to be told of times. */
-export function timestampsOf(format: TranscriptFormat, words: boolean): NonNullable<TranscribeRequest['timestamps']> {
-  if (words) return 'word'
-  return format === 'json' || format === 'text' ? 'none' : 'segment'
-}
-
 /** Reads the text fields of a form. Throws an ApiError. */
 export function parseTranscriptionForm(
   sent: readonly FormField[],
@@ -206,7 +200,8 @@ export function parseTranscriptionForm(
       ...(data.language !== undefined && { language: data.language.trim().toLowerCase() }),
       ...(data.prompt !== undefined && { prompt: data.prompt }),
       ...temperaturePlan(data.temperature, defaults.thresholds),
-      timestamps: timestampsOf(format, words),
+      // time tokens are decoded for the plain formats, too: a recording has one text, whatever it is asked as
+      timestamps: words ? 'word' : 'segment',
       ...(logprobs && { logprobs }),
       ...(vad && { vad }),
       maxSeconds: defaults.maxSeconds,

@@ -24,7 +24,7 @@ describe.each(transports)('transcriptions over %s', (transport) => {
   })
 
   test.each<[string, Record<string, string | string[]>, Partial<TranscribeRequest>]>([
-    ['nothing', {}, { task: 'transcribe', temperatures: [0], timestamps: 'none', maxSeconds: 3600 }],
+    ['nothing', {}, { task: 'transcribe', temperatures: [0], timestamps: 'segment', maxSeconds: 3600 }],
     ['empty fields, which are no fields', { language: '', prompt: '', temperature: '' }, { temperatures: [0] }],
     ['language and prompt', { language: ' EN ', prompt: 'Ännem\nBrillah' }, { language: 'en', prompt: 'Ännem\nBrillah' }],
     [
