@@ -132,7 +132,7 @@ export async function decodeAac(path: string, sink: AudioSink, onChild: (pid: nu
   const described = bytes && readAacConfig(bytes)
   if (bytes && !described) throw new NeedsFfmpeg('this kind of AAC')
   const decoder = await AacDecoder.start(onChild)
-  if (!decoder) throw new NeedsFfmpeg('AAC (m4a, mp4)', 'install the optional package node-web-audio-api, or ffmpeg, on the server')
+  if (!decoder) throw new NeedsFfmpeg('AAC (m4a, mp4)', 'install ffmpeg, or on Linux the library libasound2, on the server')
   try {
     let batches: FrameBatches | undefined
     for await (const packet of new EncodedPacketSink(track).packets()) {
