@@ -234,7 +234,7 @@ describe('where a decoder is missing', () => {
       await symlink(join(root, 'node_modules', name), join(elsewhere, 'node_modules', name))
     const decoder = new AudioDecoder({ threadFile: pathToFileURL(join(elsewhere, 'dist/engine/speech/audio/decode-thread.js')) })
     const answer = withPath('', () => decoder.decode({ path: fixture('speech-short.m4a') }, { maxSeconds: 60 }))
-    await expect(answer).rejects.toEqual(refused('unsupported', /AAC.*node-web-audio-api.*ffmpeg/))
+    await expect(answer).rejects.toEqual(refused('unsupported', /AAC.*ffmpeg.*libasound2/))
     expect(await decoder.decode({ path: fixture('speech-short.flac') }, { maxSeconds: 60 })).toEqual(original)
   })
 
