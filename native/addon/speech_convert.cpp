@@ -185,6 +185,7 @@ Napi::Object to_js(Napi::Env env, const speech::SpeechStats& stats) {
     set("openSlots", stats.open_slots);
     set("steps", stats.steps);
     set("encodes", stats.encodes);
+    set("progress", stats.progress);
     set("promptTokens", stats.prompt_tokens);
     set("outputTokens", stats.output_tokens);
     set("aborts", stats.aborts);

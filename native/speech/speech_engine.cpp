@@ -103,6 +103,7 @@ struct SpeechEngine::Impl {
     SpeechStats stats() const {
         const std::lock_guard lock(mutex_);
         SpeechStats stats = stats_;
+        stats.progress = progress_.load(std::memory_order_relaxed);
         for (SlotState state : states_) stats.open_slots += state == SlotState::free ? 0 : 1;
         for (const Command& command : commands_) stats.waiting += command.kind == Command::Kind::submit ? 1 : 0;
         return stats;
@@ -149,7 +150,10 @@ struct SpeechEngine::Impl {
             end_step_ = stop_ || told;
         }
         const Clock::time_point begin = Clock::now();
-        core_.step([this] { return end_step_.load(std::memory_order_relaxed); });
+        core_.step([this] {
+            progress_.fetch_add(1, std::memory_order_relaxed);
+            return end_step_.load(std::memory_order_relaxed);
+        });
         const Clock::time_point end = Clock::now();
         last_step_ms_ = 1000 * seconds(end - begin);
         last_step_end_s_ = seconds(end.time_since_epoch());
@@ -204,6 +208,7 @@ struct SpeechEngine::Impl {
     double last_step_ms_ = 0;  // the thread's
     double last_step_end_s_ = 0;
     std::atomic<bool> end_step_ = false;  ///< asked for inside a long operation
+    std::atomic<std::uint64_t> progress_ = 0;
 
     mutable std::mutex mutex_;  // guards what follows
     std::condition_variable changed_;

@@ -121,6 +121,8 @@ export interface NativeSpeechStats {
   /** Of the decoder. */
   steps: number
   encodes: number
+  /** Parts of long operations that were computed: grows inside of an encode, too. */
+  progress: number
   promptTokens: number
   outputTokens: number
   /** Operations that were aborted. */

@@ -22,6 +22,8 @@ export type LocalModel = AnyModel & {
   readonly warnings?: readonly string[]
   /** The same, where there is nothing to worry about. */
   readonly notes?: readonly string[]
+  /** Counts what is done between the steps that its stats count: a model at a long one has not stalled. */
+  readonly progress?: number
   /** Aborts what still runs and gives all memory back. */
   close(): Promise<void>
 }
@@ -260,7 +262,7 @@ export class MessageLoop {
     this.#readingSteps = true
     this.#model.stats().then(
       ({ steps }) => {
-        this.#steps = steps
+        this.#steps = steps + (this.#model?.progress ?? 0)
         this.#readingSteps = false
       },
       () => (this.#readingSteps = false),

@@ -135,8 +135,8 @@ const workerMessage = z.discriminatedUnion('type', [
   z.object({ type: z.literal('stats'), seq: id, stats: engineStats.exactOptional(), error: z.string().exactOptional() }),
   z.object({ type: z.literal('log'), level: z.enum(['debug', 'info', 'warning', 'error']), message: z.string() }),
   /**
-   * Sent at a steady pace by the worker's event loop. `steps`: engine steps so far. `active`: accepted generations that the
-   * engine has not ended, and transcriptions, accepted or not. `residentBytes`: of the process.
+   * Sent at a steady pace by the worker's event loop. `steps`: signs of the engine's work so far, its steps among them. `active`:
+   * accepted generations that the engine has not ended, and transcriptions, accepted or not. `residentBytes`: of the process.
    */
   z.object({ type: z.literal('heartbeat'), steps: count, active: count, residentBytes: count }),
 ])

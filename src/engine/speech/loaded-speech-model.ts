@@ -125,6 +125,11 @@ export class LoadedSpeechModel implements SpeechModel, AsyncDisposable {
     return this.#native.info.warnings
   }
 
+  /** Counts what is done for recordings between the steps of the engine: audio that is decoded, parts of an encode. */
+  get progress(): number {
+    return this.#audioPieces + (this.#closed ? 0 : this.#native.stats().progress)
+  }
+
   /**
    * Loads a Whisper checkpoint directory or a ggml file and starts its engine. Of the options those of text generation have no effect;
    * `maxNumSeqs` bounds the recordings at once, `kvCacheMemory` what they take.
@@ -220,8 +225,7 @@ export class LoadedSpeechModel implements SpeechModel, AsyncDisposable {
       blocksTotal: 0,
       blocksFree: 0,
       blocksCached: 0,
-      // whatever is done for a recording: a model that encodes for long has not stalled
-      steps: steps + encodes + this.#audioPieces,
+      steps: steps + encodes,
       promptTokens,
       cachedPromptTokens: 0,
       computedTokens: promptTokens + outputTokens,
