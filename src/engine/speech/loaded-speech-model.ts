@@ -262,7 +262,7 @@ export class LoadedSpeechModel implements SpeechModel, AsyncDisposable {
     held.leave.push(await this.#places.take(signal))
     const samples = await this.#decode(request.audio, request.maxSeconds ?? defaultMaxSeconds, signal)
     held.leave.push(await this.#turns.take(signal))
-    held.slot = this.#slots.open(this.#vocabulary, signal)
+    held.slot = await this.#slots.open(this.#vocabulary, signal)
     return Hearing.begin(held.slot, this.#tools, samples, request)
   }
 

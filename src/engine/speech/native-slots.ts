@@ -1,8 +1,12 @@
 // The slots of a native speech model as backends of transcriptions: promises in place of operations and their results.
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { NativeSpeechModel, NativeSpeechResult, NativeSpeechToken } from '../native-speech.js'
 import { RequestError } from '../types.js'
 import type { AlignRequest, Decoded, DecodeRequest, SpeechBackend } from './backend.js'
 import { firstTime, type SpeechVocabulary } from './vocabulary.js'
+
+// how often a slot that is being closed is looked at
+const closingMs = 2
 
 interface Operation {
   readonly tokens: NativeSpeechToken[]
@@ -21,14 +25,22 @@ export class NativeSlots {
     this.#native = native
   }
 
-  /** A slot, to be closed. Only where one is free. The signal ends what runs in it. */
-  open(vocabulary: SpeechVocabulary, signal: AbortSignal): NativeSlot {
-    const native = this.#require()
-    const slot = native.open()
-    if (slot < 0) throw new RequestError('engine_error', 'The engine has no place for another recording.')
-    this.#open++
-    native.setBusy(true)
-    return new NativeSlot(this, native, slot, vocabulary, signal)
+  /**
+   * A slot, to be closed, for who has a turn. The signal ends what runs in it. One that was just closed is free when the engine has
+   * come to it, between two steps: until then it is waited for. Rejects with the signal's reason.
+   */
+  async open(vocabulary: SpeechVocabulary, signal: AbortSignal): Promise<NativeSlot> {
+    for (;;) {
+      signal.throwIfAborted()
+      const native = this.#require()
+      const slot = native.open()
+      if (slot >= 0) {
+        this.#open++
+        native.setBusy(true)
+        return new NativeSlot(this, native, slot, vocabulary, signal)
+      }
+      await sleep(closingMs)
+    }
   }
 
   closed(): void {
