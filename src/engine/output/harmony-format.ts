@@ -63,12 +63,12 @@ class HarmonyParser extends PiecewiseParser {
   #stepHeader(): boolean {
     const { at, marker } = findMarker(this.text, [message], this.ended, this.#searched)
     this.#searched = at
-    if (marker !== undefined) {
+    if (at <= maxHeader) {
+      if (marker === undefined) return false
       this.#open(this.text.slice(0, at))
       this.#cut(at + marker.length)
       return true
     }
-    if (this.text.length <= maxHeader) return false
     this.#body = { kind: 'content' }
     this.text = spoken(this.text)
     this.#searched = 0

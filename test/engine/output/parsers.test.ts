@@ -315,6 +315,13 @@ const harmony: Omit<Case, 'format'>[] = [
     ],
   },
   { name: 'a cut header that calls is content', prompt: begun, cut: true, text: ' to=functions.f<|chan', content: ' to=functions.f<|chan' },
+  { name: 'a header that is long', prompt: begun, text: `${'x'.repeat(240)}<|message|>y`, content: 'y' },
+  {
+    name: 'a header that is too long is content',
+    prompt: begun,
+    text: `${'x'.repeat(260)}<|message|>y`,
+    content: `${'x'.repeat(260)}<|message|>y`,
+  },
   { name: 'a cut header that says nothing', prompt: begun, cut: true, text: '<|channel|>anal', content: '' },
   { name: 'a model that does not keep to it', prompt: begun, text: `${'Just text. '.repeat(40)}`, content: 'Just text. '.repeat(40) },
   { name: 'a short one', prompt: begun, text: 'Just text.', content: 'Just text.' },
