@@ -96,12 +96,13 @@ void merge_patterns(const SchemaJson& a, const SchemaJson& b, const std::string&
     result["patternProperties"] = std::move(patterns);
 }
 
-/// Values and patterns that either excludes.
+/// Values and patterns that either excludes, and whole numbers.
 void merge_excluded(const SchemaJson& a, const SchemaJson& b, SchemaJson& result) {
     if (!a.contains("not") && !b.contains("not")) return;
     SchemaJson excluded = SchemaJson::object();
     for (const char* kind : {"enum", "patterns"})
         merge_lists(member_or(a, "not", kNoMembers), member_or(b, "not", kNoMembers), kind, excluded);
+    if (excludes_integers(a) || excludes_integers(b)) excluded["integers"] = true;
     result["not"] = std::move(excluded);
 }
 
@@ -164,6 +165,30 @@ void merge_bound(const SchemaJson& a, const SchemaJson& b, const char* name, boo
     result[name] = (*in_a < *in_b) == largest ? *in_b : *in_a;
 }
 
+/// The keyword of both, which must be the same.
+void merge_equal(const SchemaJson& a, const SchemaJson& b, const char* name, const std::string& place, SchemaJson& result) {
+    if (a.contains(name) && b.contains(name) && a[name] != b[name]) {
+        throw GrammarError("two different values of '" + std::string(name) + "' that must hold together at '" + place +
+                           "' are not supported");
+    }
+    if (a.contains(name) || b.contains(name)) result[name] = a.contains(name) ? a[name] : b[name];
+}
+
+/// How often `contains` counts says nothing where that is absent, and at least once where nothing is said.
+void merge_counted(const SchemaJson& a, const SchemaJson& b, const std::string& place, SchemaJson& result) {
+    merge_equal(a, b, "contains", place, result);
+    const auto counts = [](const SchemaJson& schema) {
+        SchemaJson own = SchemaJson::object();
+        if (!schema.contains("contains")) return own;
+        own["minContains"] = schema.value("minContains", SchemaJson(1));
+        if (schema.contains("maxContains")) own["maxContains"] = schema["maxContains"];
+        return own;
+    };
+    const SchemaJson of_a = counts(a), of_b = counts(b);
+    merge_bound(of_a, of_b, "minContains", true, result);
+    merge_bound(of_a, of_b, "maxContains", false, result);
+}
+
 /// false: no type satisfies both.
 bool merge_types(const SchemaJson& a, const SchemaJson& b, SchemaJson& result) {
     if (!a.contains("type") && !b.contains("type")) return true;
@@ -207,8 +232,14 @@ std::string type_of(const SchemaJson& value) {
 
 bool takes_type(const SchemaJson& schema, const std::string& type) {
     const auto types = schema.find("type");
+    if (type == "integer" && excludes_integers(schema)) return false;
     if (types == schema.end()) return true;
     return names_type(*types, type) || (type == "integer" && names_type(*types, "number"));
+}
+
+bool excludes_integers(const SchemaJson& schema) {
+    const auto excluded = schema.find("not");
+    return excluded != schema.end() && excluded->contains("integers");
 }
 
 SchemaJson both_of(const SchemaJson& a, const SchemaJson& b) {
@@ -231,13 +262,8 @@ SchemaJson merge_schemas(const SchemaJson& a, const SchemaJson& b, const std::st
         merge_bound(a, b, name, true, result);
     for (const char* name : {"maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties"})
         merge_bound(a, b, name, false, result);
-    for (const char* name : {"pattern", "format", "propertyNames", "contains", "minContains", "maxContains"}) {
-        if (a.contains(name) && b.contains(name) && a[name] != b[name]) {
-            throw GrammarError("two different values of '" + std::string(name) + "' that must hold together at '" + place +
-                               "' are not supported");
-        }
-        if (a.contains(name) || b.contains(name)) result[name] = a.contains(name) ? a[name] : b[name];
-    }
+    for (const char* name : {"pattern", "format", "propertyNames"}) merge_equal(a, b, name, place, result);
+    merge_counted(a, b, place, result);
     if (a.contains("enum") && b.contains("enum")) {
         SchemaJson values = SchemaJson::array();
         const ValueSet others(b["enum"]);
@@ -272,6 +298,7 @@ bool are_disjoint(const SchemaJson& a, const SchemaJson& b) {
     };
     for (const auto& [left, right] : {std::pair(&a, &b), std::pair(&b, &a)}) {
         for (const SchemaJson& name : member_or(*left, "required", kNone)) {
+            if (!name.is_string()) continue;  // inner schemas have not been checked yet
             const SchemaJson& mine = asked_of(*left, name.get<std::string>());
             const SchemaJson& theirs = asked_of(*right, name.get<std::string>());
             if (theirs == false) return true;

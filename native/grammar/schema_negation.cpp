@@ -11,7 +11,7 @@ namespace {
 
 constexpr std::array<const char*, 6> kTypes{"null", "boolean", "number", "string", "array", "object"};
 
-/// The types that a schema does not take. Numbers that are no integers have no name.
+/// The types that a schema takes no value of. Numbers that are no integers have no name.
 SchemaJson other_types(const SchemaJson& schema) {
     SchemaJson types = SchemaJson::array();
     for (const char* type : kTypes) {
@@ -65,6 +65,8 @@ SchemaAlternatives SchemaFlattener::negated_keyword(const SchemaJson& schema, co
     if (name == "type") {
         SchemaJson types = other_types(schema);
         if (!types.empty()) result.push_back({{"type", std::move(types)}});
+        if (takes_type(schema, "integer") && !takes_type(schema, "number"))
+            result.push_back({{"type", "number"}, {"not", {{"integers", true}}}});
     } else if (name == "enum" || name == "const") {
         result.push_back({{"not", {{"enum", name == "enum" ? value : SchemaJson::array({value})}}}});
     } else if (name == "pattern") {

@@ -127,8 +127,9 @@ class Members {
             has_list_ = true;
         } else if (only.contains("enum")) {
             has_list_ = true;
+            NameTest test(pieces_.builder, string_languages(only, place));
             for (const SchemaJson& value : only["enum"]) {
-                if (value.is_string()) listed_.push_back(value.get<std::string>());
+                if (value.is_string() && test.takes(value.get<std::string>())) listed_.push_back(value.get<std::string>());
             }
         } else {
             names_ = string_languages(only, place);

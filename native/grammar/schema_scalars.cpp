@@ -20,6 +20,10 @@ namespace {
 
 /// Remainders times digits of a number that has no bound: what can be followed side by side.
 constexpr std::uint32_t kFollowedDigits = 4000;
+/// An integer's thousandfold is 64 bits.
+constexpr std::int64_t kFarthest = 9'000'000'000'000'000;
+/// Digits before the point where a number has no bound but a factor.
+constexpr std::uint32_t kOpenDigits = 9;
 
 CharWriterFor string_chars() {
     return [](GrammarBuilder& builder) -> CharWriter {
@@ -83,6 +87,14 @@ std::optional<DecimalFactor> factor_of(const SchemaJson& schema, const std::stri
     return factor;
 }
 
+/// What stands for a missing bound beside a factor: a number of so many digits that they can be followed together with their remainders.
+std::int64_t followed_bound(DecimalFactor factor, std::uint32_t most_digits) {
+    const auto places = static_cast<std::uint32_t>(std::max(0, -factor.exponent));
+    const std::uint32_t followed = kFollowedDigits / factor.factor;
+    const std::uint32_t digits = std::clamp<std::uint32_t>(followed - std::min(followed, places), 2, most_digits);
+    return static_cast<std::int64_t>(std::pow(10.0, digits)) - 1;
+}
+
 /// The ways that a number is written without exponent; of whole numbers without a point only, unless `real`.
 ExprId spellings(GrammarBuilder& builder, const SchemaJson& number, bool real) {
     std::array<char, 512> buffer{};
@@ -97,6 +109,13 @@ ExprId spellings(GrammarBuilder& builder, const SchemaJson& number, bool real) {
 
 bool excludes_numbers(const SchemaJson& schema) {
     return std::ranges::any_of(excluded(schema, "enum"), [](const SchemaJson& value) { return value.is_number(); });
+}
+
+/// Whole numbers, however they are written without exponent.
+ExprId whole_numbers(GrammarBuilder& builder) {
+    const ExprId digits = builder.repeat(builder.symbols('0', '9'), 1);
+    const ExprId zeros = builder.sequence({builder.bytes("."), builder.repeat(builder.bytes("0"), 1)});
+    return builder.sequence({builder.optional(builder.bytes("-")), digits, builder.optional(zeros)});
 }
 
 /// A range of numbers less what is excluded, and only the multiples.
@@ -114,6 +133,7 @@ ExprId narrowed_numbers(GrammarBuilder& builder, RegularLanguage range, const Sc
                              },
                              true});
     }
+    if (excludes_integers(schema)) languages.push_back({whole_numbers, true});
     try {
         return languages_expression(builder, languages);
     } catch (const GrammarError& error) {
@@ -211,24 +231,30 @@ ExprId integer_expression(GrammarBuilder& builder, JsonRules& json, const Schema
     const auto factor = factor_of(schema, place);
     if (!factor && !excludes_numbers(schema)) return low || high ? integer_between(builder, low, high) : json.integer();
     if (factor) {
-        const std::uint32_t digits = std::min<std::uint32_t>(kIntegerDigits, kFollowedDigits / factor->factor);
-        const auto far = static_cast<std::int64_t>(std::pow(10.0, digits)) - 1;
-        if (!low && (!high || *high > -far)) low = -far;
-        if (!high && *low < far) high = far;
+        const std::int64_t far = followed_bound(*factor, kIntegerDigits);
+        // beyond that: three digits more than the other bound
+        const auto behind = [](std::int64_t other) { return std::abs(other) < kFarthest ? std::optional(other * 1000) : std::nullopt; };
+        if (!low) low = !high || *high > -far ? -far : behind(*high);
+        if (!high && low) high = *low < far ? far : behind(*low);
     }
     return narrowed_numbers(builder, {[low, high](GrammarBuilder& own) { return integer_between(own, low, high); }}, schema, false, place);
 }
 
 ExprId number_expression(GrammarBuilder& builder, JsonRules& json, const SchemaJson& schema, const std::string& place) {
     refuse_string_keywords(schema, place);
-    const auto low = bound(schema, "minimum", "exclusiveMinimum", 1);
-    const auto high = bound(schema, "maximum", "exclusiveMaximum", -1);
-    const bool narrowed = schema.contains("multipleOf") || excludes_numbers(schema);
+    auto low = bound(schema, "minimum", "exclusiveMinimum", 1);
+    auto high = bound(schema, "maximum", "exclusiveMaximum", -1);
+    const bool narrowed = schema.contains("multipleOf") || excludes_numbers(schema) || excludes_integers(schema);
     if (!low && !high && !narrowed) return json.number();
     try {
         if (!narrowed) return number_between(builder, low, high);
     } catch (const GrammarError& error) {
         throw GrammarError(std::string(error.what()) + ", at '" + place + "'");
+    }
+    if (const auto factor = factor_of(schema, place)) {
+        const NumberBound far{static_cast<double>(followed_bound(*factor, kOpenDigits)), false};
+        if (!low && (!high || high->value > -far.value)) low = NumberBound{-far.value, false};
+        if (!high && low->value < far.value) high = far;
     }
     return narrowed_numbers(builder, {[low, high](GrammarBuilder& own) { return number_between(own, low, high); }}, schema, true, place);
 }

@@ -72,6 +72,17 @@ TEST(many_copies_of_a_large_schema_are_refused) {
     CHECK(says(why_refused(of_schema_text(nested)), "too large"));
 }
 
+TEST(options_whose_insides_are_no_schemas_are_refused) {
+    const auto option = [](const char* inside) {
+        return R"({"type":"object","required":["k"],"properties":{"k":{"type":"object",)" + std::string(inside) + "}}}";
+    };
+    for (const char* inside :
+         {R"("required":[5])", R"("required":[null],"properties":7)", R"("required":{"a":1},"additionalProperties":"x")",
+          R"("enum":3,"required":7)", R"("not":{"integers":true})", R"("not":[1])"}) {
+        CHECK(!why_refused(of_schema_text(R"({"oneOf":[)" + option(inside) + "," + option(inside) + "]}")).empty());
+    }
+}
+
 TEST(large_unions_of_ordinary_size_are_no_attack) {
     const auto option = [](const std::string& i) {
         const auto property = [](const std::string& k) { return "\"r" + k + "\":{\"type\":\"string\"}"; };

@@ -69,6 +69,8 @@ TEST(objects_are_taken_exactly_where_they_are_valid) {
             R"({"type":"object","properties":{"a":{"multipleOf":4}},"patternProperties":{"^[ab]$":{"type":"integer"}},"additionalProperties":{"type":"string","minLength":2}})",
             R"({"type":"object","propertyNames":{"maxLength":1},"additionalProperties":{"type":["integer","string"]}})",
             R"({"type":"object","propertyNames":{"not":{"enum":["b"]}},"additionalProperties":true})",
+            R"({"type":"object","propertyNames":{"enum":["a","b","cc"],"maxLength":1,"not":{"const":"b"}}})",
+            R"({"type":"object","propertyNames":{"enum":["a","b","cc"],"pattern":"a|c"}})",
             R"({"type":"object","propertyNames":{"enum":["a","cc"]},"patternProperties":{"c":{"type":"null"}},"additionalProperties":true})",
             R"({"type":"object","allOf":[{"patternProperties":{"a":{"type":"integer"}}},{"patternProperties":{"a":{"minimum":5},"c":true}}],"additionalProperties":true,"not":{"required":["b"]}})",
         }) {
@@ -86,6 +88,8 @@ TEST(arrays_are_taken_exactly_where_they_are_valid) {
             R"({"type":"array","contains":{"type":"integer"},"minContains":2,"maxItems":3})",
             R"({"type":"array","items":{"type":["integer","null"]},"contains":{"minimum":10},"minContains":1,"maxContains":2})",
             R"({"type":"array","contains":{"enum":[1,"x"]},"minContains":0,"maxContains":1,"minItems":2})",
+            R"({"type":"array","allOf":[{"contains":{"const":1},"minContains":0},{"contains":{"const":1},"maxContains":2}]})",
+            R"({"type":"array","allOf":[{"contains":{"const":1}},{"minContains":0},{"maxContains":0}]})",
         }) {
         agree_on(text, lists);
     }
@@ -106,7 +110,35 @@ TEST(numbers_are_taken_exactly_where_they_are_multiples) {
     for (const char* text :
          {R"({"type":"number","multipleOf":0.02})", R"({"type":"number","multipleOf":0.1,"minimum":-1.05,"maximum":8.25})",
           R"({"type":"number","multipleOf":2})", R"({"type":"number","multipleOf":0.75,"exclusiveMaximum":3})",
-          R"({"type":"number","not":{"enum":[0,0.5,-2,1.25]}})"}) {
+          R"({"type":"number","not":{"enum":[0,0.5,-2,1.25]}})", R"({"type":"number","multipleOf":0.997})"}) {
         agree_on(text, numbers);
+    }
+}
+
+TEST(numbers_that_are_not_whole_are_no_integers) {
+    std::vector<Json> values{"a", nullptr, true};
+    for (int i = -500; i <= 500; i += 5) values.push_back(i % 100 == 0 ? Json(i / 100) : Json(i / 100.0));
+    for (const char* text : {
+             R"({"not":{"type":"integer"}})",
+             R"({"type":["number","null"],"not":{"type":["integer","string"]}})",
+             R"({"type":["number","string"],"if":{"type":"integer"},"then":{"minimum":2},"else":{"maximum":1}})",
+             R"({"enum":[1,1.5,-2,"a"],"not":{"type":"integer"}})",
+             R"({"oneOf":[{"type":"integer","minimum":0},{"not":{"type":"integer"}}]})",
+         }) {
+        agree_on(text, values);
+    }
+    // 1.5 would be of both
+    CHECK(refusal(of_schema(Json::parse(R"({"oneOf":[{"type":"number"},{"not":{"type":"integer"}}]})"))).find("told apart") !=
+          std::string::npos);
+}
+
+TEST(every_factor_is_followed_where_a_bound_is_missing) {
+    for (const char* bounds : {R"()", R"(,"minimum":0)", R"(,"minimum":50000)", R"(,"maximum":-200000000000000)"}) {
+        for (const char* type : {"integer", "number"}) {
+            for (const char* factor : {"0.125", "0.75", "0.997", "13", "64", "97", "501", "997", "1000"}) {
+                const std::string text = R"({"type":")" + std::string(type) + R"(","multipleOf":)" + factor + bounds + "}";
+                if (!CHECK_EQ(refusal(of_schema(Json::parse(text))), "")) std::cout << text << "\n";
+            }
+        }
     }
 }
