@@ -64,11 +64,19 @@ export function jsonCalls(body: string): ToolCall[] | undefined {
   return calls.length > 0 && calls.every((call) => call !== undefined) ? calls : undefined
 }
 
+function typeOf(value: unknown): string {
+  if (value === null) return 'null'
+  if (Array.isArray(value)) return 'array'
+  return typeof value === 'number' && Number.isInteger(value) ? 'integer' : typeof value
+}
+
 function schemaTypes(schema: unknown): string[] {
   if (!isJsonObject(schema)) return []
-  const { type, anyOf, oneOf } = schema
-  const own = typeof type === 'string' ? [type] : Array.isArray(type) ? type.filter((t) => typeof t === 'string') : []
-  const inner = [anyOf, oneOf].flatMap((choices) => (Array.isArray(choices) ? choices.flatMap(schemaTypes) : []))
+  const { type, anyOf, oneOf, allOf } = schema
+  const values = Array.isArray(schema['enum']) ? schema['enum'] : Object.hasOwn(schema, 'const') ? [schema['const']] : []
+  const listed = [...new Set(values.map(typeOf))]
+  const own = typeof type === 'string' ? [type] : Array.isArray(type) ? type.filter((t) => typeof t === 'string') : listed
+  const inner = [anyOf, oneOf, allOf].flatMap((choices) => (Array.isArray(choices) ? choices.flatMap(schemaTypes) : []))
   return [...own, ...inner, ...(schema['nullable'] === true ? ['null'] : [])]
 }
 

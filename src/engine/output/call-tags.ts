@@ -5,6 +5,7 @@ import { type CallReader, type CallStart, escapedText, maxCallHead, wholeCharact
 import { anyOf, type CallableTool, literal, optional, sequence, textUntil } from './constraints.js'
 import type { ToolSchemas } from './format.js'
 import { findMarker } from './markers.js'
+import { asOwnSchema, withReferences } from './schema-references.js'
 
 const opening = /^\s*<function=([^>\n]+)>/
 const closing = '</function>'
@@ -140,11 +141,20 @@ const anyParameters: Constraint = {
 }
 
 // a text ends where its closing tag begins; everything else is JSON
-function valueConstraint(schema: unknown): Constraint {
-  const choices = isJsonObject(schema) && Array.isArray(schema['enum']) ? schema['enum'] : undefined
-  if (choices?.every((choice) => typeof choice === 'string')) return sequence(anyOf(choices.map(literal)), literal(end))
-  if (takesText(schema)) return textUntil([end])
-  return sequence({ type: 'json_schema', schema: isJsonObject(schema) ? schema : true }, literal(end))
+function valueConstraint(schema: unknown, root: Readonly<Record<string, unknown>>): Constraint {
+  const said = withReferences(schema, root)
+  const choices = listedTexts(said)
+  if (choices) return sequence(anyOf(choices.map(literal)), literal(end))
+  if (takesText(said)) return textUntil([end])
+  return sequence({ type: 'json_schema', schema: isJsonObject(schema) ? asOwnSchema(schema, root) : true }, literal(end))
+}
+
+/** The values of a schema that lists them itself, or by a reference; undefined: it does not, or not all are texts. */
+function listedTexts(schema: unknown): string[] | undefined {
+  if (!isJsonObject(schema)) return undefined
+  const { enum: values, allOf } = schema
+  if (!Array.isArray(values)) return Array.isArray(allOf) && allOf.length === 1 ? listedTexts(allOf[0]) : undefined
+  return values.every((value) => typeof value === 'string') ? values : undefined
 }
 
 /** A call of the tool, its parameters in the order of the schema. */
@@ -155,7 +165,7 @@ export function tagCallConstraint({ name, parameters }: CallableTool): Constrain
   const properties = isJsonObject(schema['properties']) ? schema['properties'] : {}
   const required = new Set<unknown>(Array.isArray(schema['required']) ? schema['required'] : [])
   const values = Object.entries(properties).map(([key, value]) => {
-    const part = sequence(literal(`${parameter}${key}>\n`), valueConstraint(value))
+    const part = sequence(literal(`${parameter}${key}>\n`), valueConstraint(value, schema))
     return required.has(key) ? part : optional(part)
   })
   return sequence(literal(`<function=${name}>\n`), ...values, ...(isOpen ? [anyParameters] : []), literal(closing))

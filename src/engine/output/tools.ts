@@ -3,6 +3,7 @@ import type { JsonSchema } from '../constraint.js'
 import { isJsonObject } from './call-json.js'
 import type { CallableTool } from './constraints.js'
 import type { ToolSchemas } from './format.js'
+import { withReferences } from './schema-references.js'
 
 /** What is no function is passed over. */
 export function callableTools(tools: readonly unknown[] = []): CallableTool[] {
@@ -21,7 +22,13 @@ export function callableTools(tools: readonly unknown[] = []): CallableTool[] {
   })
 }
 
-/** Name -> JSON schema of the parameters. */
+/** Name -> JSON schema of the parameters; what is said of a parameter by reference stands with it. */
 export function toolSchemas(tools: readonly unknown[] = []): ToolSchemas {
-  return new Map(callableTools(tools).map(({ name, parameters }) => [name, isJsonObject(parameters) ? parameters : {}]))
+  return new Map(
+    callableTools(tools).map(({ name, parameters }) => {
+      if (!isJsonObject(parameters) || !isJsonObject(parameters['properties'])) return [name, isJsonObject(parameters) ? parameters : {}]
+      const properties = Object.entries(parameters['properties']).map(([key, schema]) => [key, withReferences(schema, parameters)])
+      return [name, { ...parameters, properties: Object.fromEntries(properties) as Record<string, unknown> }]
+    }),
+  )
 }

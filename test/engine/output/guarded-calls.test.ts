@@ -130,3 +130,12 @@ describe.each(Object.entries(notations))('%s', (_name, { format, prompt, call, p
 it('is nothing for a notation without calls', () => {
   expect(thinkFormat.guardCalls({ tools, many: true }, '')).toBeUndefined()
 })
+
+it('follows the references of a parameter that is written between tags', () => {
+  const $defs = { Place: { type: 'object', properties: { next: { $ref: '#/$defs/Place' } } }, Unit: { enum: ['c', 'f'] } }
+  const properties = { place: { $ref: '#/$defs/Place' }, unit: { $ref: '#/$defs/Unit' } }
+  const tool = { name: 'get', parameters: { type: 'object', properties, $defs }, strict: true }
+  const tree = JSON.stringify(nestedTagsFormat.guardCalls({ tools: [tool], many: false }, ''))
+  expect(tree).toContain(JSON.stringify({ type: 'json_schema', schema: { $ref: '#/$defs/Place', $defs } }))
+  expect(tree).toContain(JSON.stringify([{ type: 'literal', text: 'c' }, { type: 'literal', text: 'f' }])) // prettier-ignore
+})

@@ -482,6 +482,27 @@ test('random texts of markers: the cuts change nothing and every character of no
   }
 })
 
+test('a value written as bare text is of the type that a reference, a list of values or a constant says', () => {
+  const parameters = {
+    type: 'object',
+    properties: {
+      place: { $ref: '#/$defs/Place' },
+      next: { anyOf: [{ $ref: '#/$defs/Place' }, { type: 'null' }], default: null },
+      unit: { description: 'of it', allOf: [{ $ref: '#/$defs/Unit' }] },
+      level: { enum: [1, 2] },
+      on: { const: true },
+      circle: { $ref: '#/properties/circle' },
+      lost: { $ref: '#/$defs/None' },
+    },
+    $defs: { Place: { type: 'object', properties: { x: { type: 'integer' } } }, Unit: { enum: ['1', '2'] } },
+  }
+  const values = { place: '{"x": 1}', next: 'null', unit: '1', level: '2', on: 'true', circle: '3', lost: '4' }
+  const written = Object.entries(values).map(([key, value]) => `<parameter=${key}>\n${value}\n</parameter>\n`)
+  const tools = toolSchemas([{ type: 'function', function: { name: 'f', parameters } }])
+  const { calls } = read(taggedFormat, [`<tool_call>\n<function=f>\n${written.join('')}</function>\n</tool_call>`], '', { tools })
+  expect(calls).toEqual([['f', { place: { x: 1 }, next: null, unit: '1', level: 2, on: true, circle: '3', lost: '4' }]])
+})
+
 test('a whole number written as bare text keeps all its digits', () => {
   const text = '<tool_call><function=get_weather><parameter=days>12345678901234567890</parameter></function></tool_call>'
   expect(read(taggedFormat, [text]).texts).toEqual(['{"days":12345678901234567890}'])
