@@ -66,7 +66,8 @@ ExprId between(GrammarBuilder& builder, FreeDigits& any, const std::string& low,
         --inner_last;
     }
     if (inner_first <= inner_last) {
-        options.push_back(builder.sequence({digits(builder, inner_first, inner_last), between(builder, any, low, high, i + 1, false, false)}));
+        options.push_back(
+            builder.sequence({digits(builder, inner_first, inner_last), between(builder, any, low, high, i + 1, false, false)}));
     }
     return builder.any_of(std::move(options));
 }
@@ -204,7 +205,8 @@ ExprId integer_between(GrammarBuilder& builder, std::optional<std::int64_t> lowe
         options.push_back(
             natural_between(builder, any, static_cast<std::uint64_t>(std::max<std::int64_t>(low, 0)), static_cast<std::uint64_t>(high)));
     if (low < 0) {
-        options.push_back(negative(builder, natural_between(builder, any, magnitude_of(std::min<std::int64_t>(high, -1)), magnitude_of(low))));
+        options.push_back(
+            negative(builder, natural_between(builder, any, magnitude_of(std::min<std::int64_t>(high, -1)), magnitude_of(low))));
     }
     return builder.any_of(std::move(options));
 }

@@ -30,7 +30,8 @@ std::string type_of(const SchemaJson& value);
 /// Whether a schema's `type` (a name or a list, absent: all) takes values of a type.
 bool takes_type(const SchemaJson& schema, const std::string& type);
 
-/// Whether of all numbers a schema takes only those that are not whole, which no name of a type says. Schemas as SchemaFlattener makes them.
+/// Whether of all numbers a schema takes only those that are not whole, which no name of a type says. Schemas as SchemaFlattener makes
+/// them.
 bool excludes_integers(const SchemaJson& schema);
 
 }  // namespace tfserve
