@@ -32,6 +32,8 @@ export interface Checkpoint {
   modelType: string
   /** The tokenizer's `response_template`, where it has one. */
   responseTemplate?: unknown
+  /** The tokenizer's `response_schema`, where it has one. */
+  responseSchema?: unknown
 }
 
 function readJson(dir: string, name: string): Record<string, unknown> | undefined {
@@ -114,6 +116,7 @@ export function readCheckpoint(dir: string): Checkpoint {
     specialTokens,
     tokenizerConfig,
     responseTemplate: tokenizerConfig['response_template'],
+    responseSchema: tokenizerConfig['response_schema'],
     modelType: typeof config['model_type'] === 'string' ? config['model_type'] : '',
   }
 }

@@ -47,7 +47,7 @@ function spaceAt(text: string, end: 'start' | 'end'): number {
 }
 
 /** Text whose leading white space is dropped and whose trailing white space waits until more text follows. */
-class TrimmedText {
+export class TrimmedText {
   #space = ''
   #some = false
 

@@ -1,7 +1,7 @@
 // Reads answers by a response_template: in the field without a beginning every other one may open, in the others only their end counts.
-import type { ToolCall } from '../answer.js'
-import { castArgument, isJsonObject, jsonCall, parseExactly } from '../call-json.js'
-import type { ParserOptions, ToolSchemas } from '../format.js'
+import { isJsonObject } from '../call-json.js'
+import { asText, callsIn, type Role, fieldRole } from '../declared-fields.js'
+import type { ParserOptions } from '../format.js'
 import { PiecewiseParser } from '../piecewise-parser.js'
 import { allMatches, firstMatch, MatchTimeout } from './bounded-match.js'
 import { applyTransform, ContentError, parseContent } from './content.js'
@@ -15,17 +15,7 @@ interface Hit {
   groups: Record<string, string>
 }
 
-type Role = 'content' | 'reasoning' | 'calls' | 'unknown'
-
-const roles: Readonly<Record<string, Role>> = {
-  content: 'content',
-  reasoning_content: 'reasoning',
-  thinking: 'reasoning',
-  reasoning: 'reasoning',
-  tool_calls: 'calls',
-}
-
-const roleOf = (field: TemplateField | undefined): Role => (field && Object.hasOwn(roles, field.name) ? roles[field.name]! : 'unknown')
+const roleOf = (field: TemplateField | undefined): Role => fieldRole(field?.name ?? '')
 // text as it comes; what needs its whole body is given out at its end
 const streams = (field: TemplateField): boolean => field.content === 'text' && field.transform === undefined
 
@@ -196,22 +186,3 @@ export class TemplateParser extends PiecewiseParser {
 
 const namedGroups = (match: RegExpExecArray): Record<string, string> =>
   Object.fromEntries(Object.entries(match.groups ?? {}).filter(([, value]) => (value as string | undefined) !== undefined))
-
-const asText = (value: unknown): string => (typeof value === 'string' ? value : JSON.stringify(value))
-
-/** Bare values are cast to the types of the tool's schema. undefined: any of it is no call. */
-function callsIn(value: unknown, tools: ToolSchemas): ToolCall[] | undefined {
-  const calls = (Array.isArray(value) ? value : [value]).map(jsonCall)
-  return calls.length > 0 && calls.every((call) => call !== undefined) ? calls.map((call) => typedCall(call, tools)) : undefined
-}
-
-function typedCall(call: ToolCall, tools: ToolSchemas): ToolCall {
-  const properties = tools.get(call.name)?.['properties']
-  const values = parseExactly(call.arguments)
-  if (!isJsonObject(properties) || !isJsonObject(values)) return call
-  const typed = Object.entries(values).map(([key, value]): [string, unknown] => [
-    key,
-    typeof value === 'string' && Object.hasOwn(properties, key) ? castArgument(value, properties[key]) : value,
-  ])
-  return { name: call.name, arguments: JSON.stringify(Object.fromEntries(typed)) }
-}
