@@ -97,8 +97,14 @@ export class Answer {
   #endsWithCall = false
   #part: AnswerPart = { content: '', reasoning: '', calls: [] }
 
-  /** @param maxCalls nothing after that many calls is taken */
-  constructor(private readonly maxCalls = Infinity) {}
+  /**
+   * @param maxCalls nothing after that many calls is taken
+   * @param thoughtsInBlocks false: all reasoning is one text, whatever comes between its pieces
+   */
+  constructor(
+    private readonly maxCalls = Infinity,
+    private readonly thoughtsInBlocks = true,
+  ) {}
 
   get full(): boolean {
     return this.#calls >= this.maxCalls
@@ -135,7 +141,7 @@ export class Answer {
   /** A block, of whatever kind, begins or has ended here. */
   border(): void {
     this.#afterBlock = true
-    this.#thought = new TrimmedText(true, true)
+    if (this.thoughtsInBlocks) this.#thought = new TrimmedText(true, true)
     if (this.#content.some) return
     this.#content.dropsLeading = true
     this.#content.dropSpace()

@@ -10,8 +10,8 @@ export abstract class PiecewiseParser implements AnswerParser {
   /** The model was not done when it ended. */
   protected cut = false
 
-  constructor(maxCalls: number) {
-    this.answer = new Answer(maxCalls)
+  constructor(maxCalls: number, thoughtsInBlocks = true) {
+    this.answer = new Answer(maxCalls, thoughtsInBlocks)
   }
 
   abstract get inReasoning(): boolean

@@ -65,6 +65,14 @@ test.each(Object.keys(schemas))('half an answer by %s is read alike, however it 
   }
 })
 
+test.each([
+  ['actions', '<|START_THINKING|>a<|START_ACTION|>[{"tool_name": "f"}]<|END_ACTION|>b, c'],
+  ['pythonic', '<think><|calls|>[f()]<|end|><|calls|>Hello.<think>'],
+  ['values', 'f(1,2,3,4) say: all f(1,2,0,x) < f(1,2,3,4) \n'],
+])('fields that cover each other are read alike, however the text is cut: %s', (schema, text) => {
+  expect(read(schemas[schema], [...text])).toEqual(read(schemas[schema], [text]))
+})
+
 describe('what is decided streams', () => {
   const streamed = (schema: string, pieces: readonly string[]) => {
     const parser = schemaFormat(schemas[schema], undefined).parser('', options)

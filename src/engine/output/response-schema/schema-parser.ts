@@ -70,6 +70,8 @@ export class SchemaParser extends PiecewiseParser {
   /** The whole answer is read by the root at once. */
   readonly #whole: boolean
   readonly #content = new TrimmedText(true, true)
+  /** What looked like calls and is none. */
+  readonly #unread: { start: number; end: number }[] = []
   #lastSaid: Role = 'unknown'
   #givenUp = false
 
@@ -77,7 +79,7 @@ export class SchemaParser extends PiecewiseParser {
     private readonly root: SchemaNode,
     private readonly options: ParserOptions,
   ) {
-    super(options.maxCalls)
+    super(options.maxCalls, false)
     this.#whole = !handsOn(root)
     if (this.#whole) return
     const fields = [...root.properties!].map(([name, node]) => ({ name, role: fieldRole(name), node }))
@@ -163,10 +165,9 @@ export class SchemaParser extends PiecewiseParser {
       return
     }
     const { repeats } = track
-    const text = this.text.slice(match.start, match.end)
     const read = (): unknown => this.#evaluator.value(repeats.items!, matchValue(repeats.iterator!, match, this.text))
     const half = this.#isHalf(repeats, track.search, 0, match.end)
-    if (half || !this.#sayCalls(read)) this.#say('content', text)
+    if (half || !this.#sayCalls(read)) this.#unread.push(match)
     track.search = new Search(repeats.iterator!, this.#budget, { from: match.end, mustAdvance: match.start === match.end })
   }
 
@@ -218,6 +219,7 @@ export class SchemaParser extends PiecewiseParser {
     const broken = this.#tracks.map((track) => this.#brokenStream(track)).find((stream) => stream !== undefined)
     if (broken) {
       this.#say(broken.role, this.text.slice(broken.given))
+      this.#sayUnread(broken.given)
       return
     }
     for (const track of this.#tracks) {
@@ -230,12 +232,17 @@ export class SchemaParser extends PiecewiseParser {
       for (const field of track.late) {
         const span = spans[field.group]
         if (!span || field.done || this.#readField(track, field, span)) continue
-        // where nothing else is said, the whole answer is
-        const { start, end } = this.root.regex ? span : match!
-        if (this.#lastSaid !== 'unknown') this.#say('content', this.text.slice(start, end))
+        this.#unread.push(this.root.regex ? span : match!)
       }
     }
     for (const { role, node } of this.#late) this.#sayValue(role, () => this.#evaluator.value(node, this.text))
+    this.#sayUnread(this.text.length)
+  }
+
+  /** As content, up to a place; where nothing else has been said, the whole answer will be. */
+  #sayUnread(before: number): void {
+    if (this.#lastSaid === 'unknown') return
+    for (const { start, end } of this.#unread) if (start < before) this.#say('content', this.text.slice(start, end))
   }
 
   /** The last text given out that the match, now that it is known, does not have there: the answer ended within it. */
