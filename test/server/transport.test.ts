@@ -217,6 +217,28 @@ describe.each(transports)('the transport %s', (kind) => {
     expect(transport.addresses).toEqual(['127.0.0.1', '::1'])
     expect((await fetch(`http://[::1]:${transport.port}/`)).status).toBe(200)
   })
+
+  // uWebSockets ends a connection that is idle for some ten seconds, an open request's, too, once its body was held back
+  test('an answer to a large body may take its time', { timeout: 60_000 }, async () => {
+    const slow: ExchangeHandler = (exchange) => {
+      const read = async (): Promise<void> => {
+        let bytes = 0
+        for await (const piece of exchange.streamBody(8 << 20)) bytes += piece.length
+        await sleep(18_000)
+        exchange.send(200, {}, String(bytes))
+      }
+      read().catch(() => exchange.destroy())
+    }
+    await using transport = await opened(kind, slow)
+    const sizes = [300_000, 400_000, 520_000, 700_000, 900_000, 1_000_000, 2_000_000, 5_000_000]
+    const inOne = sizes.map(async (size) => (await request(transport.port, 'POST', '/', Buffer.alloc(size))).text)
+    const inChunks = sizes.map(async (size) => {
+      const body = new Blob([Buffer.alloc(size)]).stream()
+      return (await fetch(`http://127.0.0.1:${transport.port}/`, { method: 'POST', body, duplex: 'half' })).text()
+    })
+    expect(await Promise.all(inOne)).toEqual(sizes.map(String))
+    expect(await Promise.all(inChunks)).toEqual(sizes.map(String))
+  })
 })
 
 test('without a uWebSockets binary, uws is refused in a sentence and auto is node:http', async () => {

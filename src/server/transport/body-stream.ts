@@ -45,10 +45,7 @@ export class BodyStream implements AsyncIterable<Uint8Array> {
     if (this.#received > this.limit) return this.#fail(new BodyTooLargeError('request'))
     this.#pieces.push(piece)
     this.#waiting += piece.length
-    if (this.#waiting > highWater && !this.#paused) {
-      this.#paused = true
-      this.flow.pause()
-    }
+    if (this.#waiting > highWater) this.#holdBack()
     this.#wake()
   }
 
@@ -79,6 +76,16 @@ export class BodyStream implements AsyncIterable<Uint8Array> {
       this.#pieces.length = 0
       this.#letOn()
     }
+  }
+
+  // Not at once: the rest of what the socket brought, the end of the body perhaps, comes before the loop's next phase. A body that is whole is
+  // not held back, as uWebSockets counts the idle time of a connection again once it is let on, and ends it before a slow answer.
+  #holdBack(): void {
+    setImmediate(() => {
+      if (this.#paused || this.#complete || this.#left || this.#failure !== undefined || this.#waiting <= highWater) return
+      this.#paused = true
+      this.flow.pause()
+    })
   }
 
   #letOn(): void {
