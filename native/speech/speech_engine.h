@@ -82,7 +82,7 @@ struct SpeechStats {
     std::int32_t open_slots = 0;
     std::uint64_t steps = 0;  ///< of the decoder
     std::uint64_t encodes = 0;
-    std::uint64_t progress = 0;  ///< parts of long operations that were computed: grows inside of an encode, too
+    std::uint64_t progress = 0;       ///< parts of long operations that were computed: grows inside of an encode, too
     std::uint64_t prompt_tokens = 0;  ///< computed
     std::uint64_t output_tokens = 0;
     std::uint64_t aborts = 0;  ///< operations

@@ -44,22 +44,25 @@ describe.each(['uws', 'node'])('transcriptions over %s', (transport) => {
   afterAll(() => server.stop())
   const model = 'whisper-random'
 
-  test.each(taught)('what transformers hears in $file', async ({ file, no_timestamps, translate_timestamps, seconds, language, timestamps }) => {
-    const { transcriptions, translations } = openai.audio
-    const whole = await transcriptions.create({ model, file: createReadStream(audio(file)) })
-    expect(whole.text).toBe(no_timestamps!.text)
-    expect((whole.usage as { seconds: number }).seconds).toBeCloseTo(seconds, 2)
-    const english = await translations.create({ model, file: createReadStream(audio(file)), response_format: 'verbose_json' })
-    expect(english).toMatchObject({ task: 'translate', text: translate_timestamps!.text })
-    const verbose = await transcriptions.create({ model, file: createReadStream(audio(file)), response_format: 'verbose_json' })
-    const [, start, text, end] = /^<\|([\d.]+)\|>(.*)<\|([\d.]+)\|>$/.exec(timestamps!.text_with_timestamps)!
-    expect(verbose.segments).toMatchObject([{ id: 0, start: Number(start), end: Number(end), text }])
-    expect({ en: 'english', de: 'german', fr: 'french' }[language.token.slice(2, 4)]).toBe(verbose.language)
-    const stream = await transcriptions.create({ model, file: createReadStream(audio(file)), stream: true })
-    let streamed = ''
-    for await (const event of stream) if (event.type === 'transcript.text.delta') streamed += event.delta
-    expect(streamed).toBe(no_timestamps!.text)
-  })
+  test.each(taught)(
+    'what transformers hears in $file',
+    async ({ file, no_timestamps, translate_timestamps, seconds, language, timestamps }) => {
+      const { transcriptions, translations } = openai.audio
+      const whole = await transcriptions.create({ model, file: createReadStream(audio(file)) })
+      expect(whole.text).toBe(no_timestamps!.text)
+      expect((whole.usage as { seconds: number }).seconds).toBeCloseTo(seconds, 2)
+      const english = await translations.create({ model, file: createReadStream(audio(file)), response_format: 'verbose_json' })
+      expect(english).toMatchObject({ task: 'translate', text: translate_timestamps!.text })
+      const verbose = await transcriptions.create({ model, file: createReadStream(audio(file)), response_format: 'verbose_json' })
+      const [, start, text, end] = /^<\|([\d.]+)\|>(.*)<\|([\d.]+)\|>$/.exec(timestamps!.text_with_timestamps)!
+      expect(verbose.segments).toMatchObject([{ id: 0, start: Number(start), end: Number(end), text }])
+      expect({ en: 'english', de: 'german', fr: 'french' }[language.token.slice(2, 4)]).toBe(verbose.language)
+      const stream = await transcriptions.create({ model, file: createReadStream(audio(file)), stream: true })
+      let streamed = ''
+      for await (const event of stream) if (event.type === 'transcript.text.delta') streamed += event.delta
+      expect(streamed).toBe(no_timestamps!.text)
+    },
+  )
 
   test.each(['mp3', 'flac', 'ogg', 'webm'])('the same in a container: %s', async (extension) => {
     const file = createReadStream(audio(`speech-short.${extension}`))
