@@ -15,22 +15,22 @@ export class Turns {
   }
 
   /** Resolves with what gives the place back; to be called once. Rejects with the signal's reason when that goes off before. */
-  async take(signal: AbortSignal): Promise<() => void> {
-    signal.throwIfAborted()
+  async take(signal?: AbortSignal): Promise<() => void> {
+    signal?.throwIfAborted()
     if (this.#taken < this.places) {
       this.#taken++
       return () => this.#leave()
     }
     await new Promise<void>((resolve, reject) => {
       const enter = (): void => {
-        signal.removeEventListener('abort', give)
+        signal?.removeEventListener('abort', give)
         resolve()
       }
       const give = (): void => {
         this.#line.splice(this.#line.indexOf(enter), 1)
-        reject(signal.reason)
+        reject(signal?.reason as Error)
       }
-      signal.addEventListener('abort', give, { once: true })
+      signal?.addEventListener('abort', give, { once: true })
       this.#line.push(enter)
     })
     return () => this.#leave()

@@ -18,8 +18,8 @@ const mostSplits = 256
 class AacDecoder {
   private constructor(private readonly child: ChildProcess) {}
 
-  /** undefined: the library is not installed, or does not run here. `onChild` learns the id of the process. */
-  static async start(onChild: (pid: number) => void): Promise<AacDecoder | undefined> {
+  /** undefined: the library is not installed, or does not run here. `onChild` learns of the process. */
+  static async start(onChild: (child: ChildProcess) => void): Promise<AacDecoder | undefined> {
     const file = fileURLToPath(new URL('./aac-process.js', import.meta.url))
     const child = fork(file, {
       execArgv: ['--max-old-space-size=256'],
@@ -27,7 +27,7 @@ class AacDecoder {
       stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
       serialization: 'advanced',
     })
-    if (child.pid !== undefined) onChild(child.pid)
+    onChild(child)
     const decoder = new AacDecoder(child)
     if ((await decoder.#answer()) === 'ready') return decoder
     decoder.stop()
@@ -119,7 +119,7 @@ class FrameBatches {
 }
 
 /** Decodes the first sound track. Throws AudioError, or NeedsFfmpeg; other errors mean a broken file. */
-export async function decodeAac(path: string, sink: AudioSink, onChild: (pid: number) => void): Promise<void> {
+export async function decodeAac(path: string, sink: AudioSink, onChild: (child: ChildProcess) => void): Promise<void> {
   const { ADTS, EncodedPacketSink, FilePathSource, Input, MATROSKA, MP4, QTFF } = await import('mediabunny')
   using input = new Input({ formats: [MP4, QTFF, ADTS, MATROSKA], source: new FilePathSource(path) })
   const [track] = await input.getAudioTracks()

@@ -1,7 +1,10 @@
+import { once } from 'node:events'
 import { existsSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { Worker } from 'node:worker_threads'
 import type { AudioFile } from '../../speech-types.js'
+import { Turns } from '../turns.js'
 import { AudioError, brokenAudio } from './audio-error.js'
 import type { DecodeNews, DecodeTask } from './decode-thread.js'
 
@@ -42,14 +45,34 @@ function endProcess(pid: number): void {
   }
 }
 
+/** Milliseconds for a thread to notice that its processes have ended. */
+const grace = 2000
+
+/**
+ * The processes go first: only the thread that has started one can take note of its end, and until somebody has the system keeps its
+ * entry.
+ */
+async function endThread(thread: Worker, processes: ReadonlySet<number>): Promise<void> {
+  if (processes.size > 0) {
+    const noticed = new AbortController()
+    const exited = once(thread, 'exit', { signal: noticed.signal }).catch(() => undefined)
+    for (const pid of processes) endProcess(pid)
+    await Promise.race([exited, sleep(grace, undefined, { signal: noticed.signal }).catch(() => undefined)])
+    noticed.abort()
+  }
+  await thread.terminate()
+  // one that the thread told of meanwhile
+  for (const pid of processes) endProcess(pid)
+}
+
 /** Decodes recordings on threads of its own. How many callers wait in line is bounded by who lets them in. */
 export class AudioDecoder {
-  #running = 0
-  readonly #line: (() => void)[] = []
   readonly #limits: Required<DecoderLimits>
+  readonly #turns: Turns
 
   constructor(limits: DecoderLimits = {}) {
     this.#limits = { threads: 2, patience: 30_000, patiencePerSecond: 200, threadFile: compiledThread(), ...limits }
+    this.#turns = new Turns(this.#limits.threads)
   }
 
   /**
@@ -57,35 +80,12 @@ export class AudioDecoder {
    * first. Rejects with an AudioError.
    */
   async decode(file: AudioFile, { maxSeconds, signal, onProgress }: DecodeOptions): Promise<Float32Array> {
-    await this.#enter(signal)
+    const leave = await this.#turns.take(signal)
     try {
       return await this.#run({ path: file.path, maxSeconds }, signal, onProgress)
     } finally {
-      const next = this.#line.shift()
-      // the place goes straight to the next in line: nobody slips in between
-      if (next) next()
-      else this.#running--
+      leave()
     }
-  }
-
-  async #enter(signal: AbortSignal | undefined): Promise<void> {
-    signal?.throwIfAborted()
-    if (this.#running < this.#limits.threads) {
-      this.#running++
-      return
-    }
-    await new Promise<void>((resolve, reject) => {
-      const enter = (): void => {
-        signal?.removeEventListener('abort', leave)
-        resolve()
-      }
-      const leave = (): void => {
-        this.#line.splice(this.#line.indexOf(enter), 1)
-        reject(signal?.reason as Error)
-      }
-      signal?.addEventListener('abort', leave, { once: true })
-      this.#line.push(enter)
-    })
   }
 
   async #run(task: DecodeTask, signal: AbortSignal | undefined, onProgress: DecodeOptions['onProgress']): Promise<Float32Array> {
@@ -98,8 +98,9 @@ export class AudioDecoder {
       execArgv: [],
       resourceLimits: { maxOldGenerationSizeMb: 512 },
     })
-    const children: number[] = []
+    const processes = new Set<number>()
     const began = performance.now()
+    let over = false
     let timer: NodeJS.Timeout | undefined
     let onAbort: (() => void) | undefined
     try {
@@ -112,8 +113,10 @@ export class AudioDecoder {
         thread.on('message', (news: DecodeNews) => {
           if ('samples' in news) resolve(news.samples)
           else if ('kind' in news) reject(new AudioError(news.kind, news.message))
-          else if ('child' in news) children.push(news.child)
-          else {
+          else if ('child' in news) processes.add(news.child)
+          else if ('childEnded' in news) processes.delete(news.childEnded)
+          // a thread that is being ended may still have told of its progress
+          else if (!over) {
             clearTimeout(timer)
             timer = setTimeout(slow, Math.max(0, patience + patiencePerSecond * news.seconds - (performance.now() - began)))
             onProgress?.(news.seconds)
@@ -124,10 +127,10 @@ export class AudioDecoder {
         thread.on('exit', () => reject(brokenAudio('it is damaged')))
       })
     } finally {
+      over = true
       clearTimeout(timer)
       if (onAbort) signal?.removeEventListener('abort', onAbort)
-      await thread.terminate()
-      for (const pid of children) endProcess(pid)
+      await endThread(thread, processes)
     }
   }
 }

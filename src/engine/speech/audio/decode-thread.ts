@@ -1,4 +1,5 @@
 // The thread that decodes one recording. It ends with it, so that whatever a file does to a decoder is gone afterwards.
+import type { ChildProcess } from 'node:child_process'
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs'
 import { parentPort, workerData } from 'node:worker_threads'
 import { AudioError, brokenAudio, NeedsFfmpeg, noDecoder, type AudioErrorKind } from './audio-error.js'
@@ -14,16 +15,27 @@ export interface DecodeTask {
   maxSeconds: number
 }
 
-/** `seconds`: so much is decoded; `child`: a process that is to end with the thread. */
+/** `seconds`: so much is decoded; `child`: a process that is to end with the thread, unless `childEnded` says that it has. */
 export type DecodeNews =
-  { seconds: number } | { child: number } | { samples: Float32Array<ArrayBuffer> } | { kind: AudioErrorKind; message: string }
+  | { seconds: number }
+  | { child: number }
+  | { childEnded: number }
+  | { samples: Float32Array<ArrayBuffer> }
+  | { kind: AudioErrorKind; message: string }
 
 /** Seconds of recording between two reports. */
 const reportEvery = 5
 const readSize = 256 << 10
 
 const tell = (news: DecodeNews, transfer: ArrayBuffer[] = []): void => parentPort?.postMessage(news, transfer)
-const onChild = (child: number): void => tell({ child })
+
+function onChild(child: ChildProcess): void {
+  const { pid } = child
+  if (pid === undefined) return
+  tell({ child: pid })
+  // from then on the number may be that of another process
+  child.once('exit', () => tell({ childEnded: pid }))
+}
 
 function sniff(file: number): Container | undefined {
   const bytes = Buffer.alloc(sniffedBytes)

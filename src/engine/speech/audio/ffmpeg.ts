@@ -1,5 +1,5 @@
 // The ffmpeg of this machine, for what nothing else here decodes.
-import { spawn } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { accessSync, constants } from 'node:fs'
 import { delimiter, join, resolve } from 'node:path'
@@ -26,14 +26,14 @@ export function findFfmpeg(path = process.env['PATH'] ?? ''): string | undefined
 
 /**
  * Decodes the first sound track of the file with the program. The demuxer is the one that the file's bytes call for, so that no playlist
- * or script is taken for a recording, and nothing but this file can be opened. `onChild` learns the id of the process.
+ * or script is taken for a recording, and nothing but this file can be opened. `onChild` learns of the process.
  */
 export async function decodeWithFfmpeg(
   program: string,
   path: string,
   demuxer: string,
   sink: AudioSink,
-  onChild: (pid: number) => void,
+  onChild: (child: ChildProcess) => void,
 ): Promise<void> {
   const input = ['-protocol_whitelist', 'file,pipe', '-f', demuxer, '-i', `file:${resolve(path)}`]
   const output = ['-map', '0:a:0', '-vn', '-sn', '-dn', '-map_metadata', '-1', '-c:a', 'pcm_f32le', '-f', 'wav', 'pipe:1']
@@ -41,7 +41,7 @@ export async function decodeWithFfmpeg(
     stdio: ['ignore', 'pipe', 'ignore'],
     env: bareEnvironment(),
   })
-  if (child.pid !== undefined) onChild(child.pid)
+  onChild(child)
   const exited = once(child, 'exit').catch(() => undefined)
   try {
     const wav = new WavStream(sink)

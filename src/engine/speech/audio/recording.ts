@@ -20,6 +20,9 @@ export class Recording implements AudioSink {
   #samples = new Float32Array(speechRate * 30)
   #length = 0
   #rate = 0
+  /** Samples at the rate of now, and how many at 16 kHz there were before them. */
+  #received = 0
+  #before = 0
   #resampler: NativeResampler | undefined
   readonly #maxSamples: number
 
@@ -36,10 +39,15 @@ export class Recording implements AudioSink {
     if (rate === this.#rate) return
     this.#drain()
     this.#rate = rate
+    this.#received = 0
+    this.#before = this.#length
     this.#resampler = createResampler(rate)
   }
 
   push(mono: Float32Array): void {
+    // before it is resampled: at a rate of 1 Hz some kilobytes would be gigabytes
+    this.#received += mono.length
+    if (this.#before + Math.ceil((this.#received * speechRate) / this.#rate) > this.#maxSamples) throw tooLong(this.maxSeconds)
     for (let i = 0; i < mono.length; i++) {
       const value = mono[i]!
       // a NaN fails both comparisons
@@ -64,7 +72,6 @@ export class Recording implements AudioSink {
 
   #append(samples: Float32Array): void {
     const length = this.#length + samples.length
-    if (length > this.#maxSamples) throw tooLong(this.maxSeconds)
     if (length > this.#samples.length) {
       const larger = new Float32Array(Math.min(this.#maxSamples, Math.max(length, this.#samples.length * 2)))
       larger.set(this.#samples.subarray(0, this.#length))

@@ -35,10 +35,10 @@ async function put(format: OutputFormat, tracks: [name: string, packets: number]
     tracks.map(async ([name, packets]) => {
       const track = (await new Input({ formats: ALL_FORMATS, source: new FilePathSource(fixture(name)) }).getPrimaryAudioTrack())!
       const source = new EncodedAudioPacketSource((await track.getCodec())!)
-      output.addAudioTrack(source)
       return { track, source, packets }
     }),
   )
+  for (const { source } of sources) output.addAudioTrack(source)
   await output.start()
   if (picture) {
     const decoderConfig = { codec: 'vp8', codedWidth: 16, codedHeight: 16 }

@@ -1,9 +1,12 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { execFile } from 'node:child_process'
+import { existsSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { cp, mkdir, symlink } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath, pathToFileURL } from 'node:url'
-import { afterAll, describe, expect, test } from 'vitest'
+import { promisify } from 'node:util'
+import { afterAll, describe, expect, test, vi } from 'vitest'
 import { AudioDecoder, decodeAudioFile } from '../../../../src/engine/speech/audio/decode-audio.js'
 import { chunk, pcm16, wavFile } from './wav-files.js'
 
@@ -42,6 +45,18 @@ const sine = (rate: number, seconds: number, channels = 1): number[] =>
   Array.from({ length: rate * seconds * channels }, (_, i) =>
     Math.round(8000 * Math.sin((2 * Math.PI * 440 * Math.floor(i / channels)) / rate)),
   )
+
+const aiff = () => saved(Buffer.concat([Buffer.from('FORM\0\0\0\x20AIFF', 'latin1'), Buffer.alloc(64)]))
+
+async function withPath<T>(path: string, work: () => Promise<T>): Promise<T> {
+  const before = process.env['PATH']
+  process.env['PATH'] = path
+  try {
+    return await work()
+  } finally {
+    process.env['PATH'] = before
+  }
+}
 
 describe('recordings', () => {
   test.each(['speech-short.wav', 'speech-short.flac'])('%s is what was recorded, bit for bit', async (name) => {
@@ -154,6 +169,12 @@ describe('bounds', () => {
     await expect(decode({ path: fixture(`speech-short.${type}`) }, 1)).rejects.toEqual(refused('too_long'))
   })
 
+  test('seconds of a rate at which a few bytes are hours', async () => {
+    const slow = (count: number) => saved(wavFile(pcm16(sine(count, 1)), { rate: 1 }))
+    await expect(decode(slow(16_700))).rejects.toEqual(refused('too_long', /limit of 60 seconds/))
+    expect(await decode(slow(60))).toHaveLength(60 * 16_000)
+  })
+
   test('a decoder that hangs is ended', async () => {
     const threadFile = pathToFileURL(join(folder, 'hangs.mjs'))
     writeFileSync(threadFile, 'for (;;);')
@@ -197,6 +218,42 @@ describe('leaving', () => {
     await expect(last).rejects.toBe(reason)
   })
 
+  // a process of its own, as what is to be seen here would end this one
+  test('in the middle of resampling the process lives on', async () => {
+    const path = join(folder, 'long.wav')
+    writeFileSync(path, wavFile(Buffer.alloc(0), { rate: 44_100, dataSize: 0xffffffff, riffSize: 0xffffffff }))
+    truncateSync(path, 600 * 2 * 44_100)
+    const module = pathToFileURL(join(root, 'dist/engine/speech/audio/decode-audio.js')).href
+    const script = `
+      import { AudioDecoder } from ${JSON.stringify(module)}
+      let left = 0
+      for (let i = 0; i < 40; i++) {
+        const leaving = new AbortController()
+        const onProgress = (seconds) => void (seconds > 20 * (i % 5) && setTimeout(() => leaving.abort(), Math.random() * 20))
+        await new AudioDecoder().decode({ path: ${JSON.stringify(path)} }, { maxSeconds: 3600, signal: leaving.signal, onProgress }).catch(() => left++)
+      }
+      process.stdout.write(String(left))`
+    const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '-e', script])
+    expect(stdout).toBe('40')
+  }, 120_000)
+
+  test.skipIf(process.platform !== 'linux')('nothing is left of a process that decodes', async () => {
+    const programs = join(folder, 'sleeps')
+    await mkdir(programs)
+    const told = join(folder, 'its-pid')
+    writeFileSync(join(programs, 'ffmpeg'), `#!/bin/sh\necho $$ > ${told}.new\n/bin/mv ${told}.new ${told}\nexec /bin/sleep 600\n`, {
+      mode: 0o755,
+    })
+    const leaving = new AbortController()
+    const decoding = withPath(programs, () => decodeAudioFile(aiff(), { maxSeconds: 60, signal: leaving.signal }))
+    await vi.waitFor(() => expect(existsSync(told)).toBe(true), 10_000)
+    // the thread has told of it by then
+    await sleep(500)
+    leaving.abort(new Error('left'))
+    await expect(decoding).rejects.toThrow('left')
+    expect(existsSync(`/proc/${readFileSync(told, 'utf8').trim()}`)).toBe(false)
+  })
+
   test('progress is told', async () => {
     const told: number[] = []
     await decodeAudioFile(saved(wavFile(pcm16(sine(16000, 21)))), { maxSeconds: 60, onProgress: (seconds) => told.push(seconds) })
@@ -206,18 +263,6 @@ describe('leaving', () => {
 })
 
 describe('where a decoder is missing', () => {
-  const aiff = () => saved(Buffer.concat([Buffer.from('FORM\0\0\0\x20AIFF', 'latin1'), Buffer.alloc(64)]))
-
-  async function withPath<T>(path: string, work: () => Promise<T>): Promise<T> {
-    const before = process.env['PATH']
-    process.env['PATH'] = path
-    try {
-      return await work()
-    } finally {
-      process.env['PATH'] = before
-    }
-  }
-
   test('the answer says what to do', async () => {
     await withPath('', () => expect(decode(aiff())).rejects.toEqual(refused('unsupported', /AIFF.*wav, mp3, flac.*ffmpeg/)))
     const adpcm = saved(wavFile(Buffer.alloc(64), { tag: 2, bits: 4, blockAlign: 32 }))
