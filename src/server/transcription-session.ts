@@ -46,6 +46,7 @@ export class TranscriptionSession implements LiveCall, FlowControl {
   /** Waits for the model and starts the work; the rest follows from its deltas. Never rejects. */
   async run(): Promise<void> {
     const { context, exchange } = this.call
+    if (this.#ended) return
     if (exchange.closed) return this.#end('client_gone')
     context.chats.add(this)
     exchange.onAborted(() => this.#end('client_gone'))

@@ -44,6 +44,23 @@ async function answerOf(socket: Socket): Promise<string> {
 const errorOf = (text: string) => (JSON.parse(text) as { error: { code: string; message: string } }).error
 
 describe.each(transports)('uploads over %s', (transport) => {
+  test('a recording in JSON that comes while the server ends is not worked on', async () => {
+    await using t = await speechServer(transport, {}, { drainTimeoutMs: 50 })
+    const body = JSON.stringify({ inputs: Buffer.from('RIFF').toString('base64') })
+    const socket = connect(t.port, '127.0.0.1')
+    socket.on('error', () => undefined)
+    socket.write(`POST / HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n`)
+    socket.write(body.slice(0, 8))
+    await sleep(100)
+    await t.server.drain()
+    socket.write(body.slice(8))
+    const answer = await answerOf(socket)
+    expect(answer).toContain(' 503 ')
+    expect(answer).toContain('shutting_down')
+    expect(t.model.requests).toHaveLength(0)
+    await gone()
+  })
+
   test('are kept for this user alone while they are worked on, and removed then', async () => {
     let seen: number | undefined
     const onStart = (): void => {

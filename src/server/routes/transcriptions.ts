@@ -32,6 +32,7 @@ async function withUpload(call: Call, start: (stop: AbortController) => Promise<
       throw error
     })
     // it takes this call's place before it is given up
+    if (stop.signal.aborted) session.shutDown()
     const done = session.run()
     chats.delete(live)
     await done

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { unlinkSync } from 'node:fs'
 import { lstat, open, readdir, unlink } from 'node:fs/promises'
-import { tmpdir, userInfo } from 'node:os'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { ApiError } from '../../protocol/errors.js'
 
@@ -132,12 +132,13 @@ export class UploadFolder {
   /** Deletes what a server that was killed has left behind: files of our name and of this user that nobody has written to for a day. */
   async sweep(): Promise<void> {
     const names = await readdir(this.directory).catch(() => [])
-    const { uid } = userInfo()
+    // a user of a container need not be in any list of users
+    const uid = process.getuid?.()
     for (const name of names.filter((each) => ours.test(each))) {
       const path = join(this.directory, name)
       const found = await lstat(path).catch(() => undefined)
       if (!found?.isFile()) continue
-      const mine = uid < 0 || found.uid === uid
+      const mine = uid === undefined || found.uid === uid
       if (mine && Date.now() - found.mtimeMs > staleMs) await unlink(path).catch(() => undefined)
     }
   }
