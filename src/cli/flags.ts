@@ -208,9 +208,9 @@ export const flags = {
   },
   'max-audio-seconds': {
     value: 'SECONDS',
-    convert: decimal(1, 864_000),
+    convert: decimal(1, 16_777),
     section: 'Speech',
-    help: 'Longest recording. Default: 3600.',
+    help: 'Longest recording, 16777 at most. Default: 3600.',
   },
   'no-speech-threshold': {
     value: 'P',

@@ -28,7 +28,7 @@ Options:
   --words                         With verbose_json: when each word was said.
   --no-speech-threshold P, --logprob-threshold X, --compression-ratio-threshold X
                                   As for tfserve serve. Default: off.
-  --max-audio-seconds SECONDS     Longest recording. Default: no bound.
+  --max-audio-seconds SECONDS     Longest recording. Default: 16777, the most.
   --dtype TYPE                    Weights: auto, bfloat16, float16 or float32. Default: auto.
   --threads N                     Threads that compute. Default: the cores this process may use.
   --default-seed N                For temperatures above 0.

@@ -46,7 +46,7 @@ export interface TranscribeRequest {
   /** Whether deltas carry the log probabilities of their tokens. */
   logprobs?: boolean
   vad?: VoiceActivityOptions
-  /** Longer recordings are refused with `audio_too_long`. Seconds. */
+  /** Longer recordings are refused with `audio_too_long`. Seconds; 16777 at most, which is the default. */
   maxSeconds?: number
 }
 

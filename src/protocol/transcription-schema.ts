@@ -64,11 +64,14 @@ const flag = z
   .pipe(z.enum(['true', 'false', '1', '0', 'null'], { error: 'must be true or false' }))
   .transform((text) => text === 'true' || text === '1')
 
+// the detector's own bound
+const mostPaddingMs = 30_000
+
 const serverVad = z.strictObject({
   type: z.literal('server_vad', { error: 'must be server_vad' }),
   threshold: numeric(0, 1).nullish(),
-  prefix_padding_ms: numeric(0, 60_000).nullish(),
-  silence_duration_ms: numeric(0, 60_000).nullish(),
+  prefix_padding_ms: numeric(0, mostPaddingMs).nullish(),
+  silence_duration_ms: numeric(0, mostPaddingMs).nullish(),
 })
 
 const text = z.string()

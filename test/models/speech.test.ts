@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -204,6 +204,21 @@ describe('a Whisper checkpoint in its worker process', () => {
   it('refuses what it cannot do', async () => {
     await expect(hear('tone.wav', { language: 'klingon' })).rejects.toMatchObject({ code: 'invalid_request', param: 'language' })
     await expect(hear(join(folder, 'nothing.wav'))).rejects.toMatchObject({ code: 'audio_invalid' })
+    for (const vad of [{ threshold: 2 }, { prefixPaddingMs: 30_001 }, { silenceDurationMs: 30_001 }]) {
+      await expect(hear('tone.wav', { vad })).rejects.toMatchObject({ code: 'invalid_request', param: 'chunking_strategy' })
+    }
+  })
+
+  it('begins with more than an hour where nobody says how long a recording may be', async () => {
+    const file = join(folder, 'hours.wav')
+    writeFileSync(file, wavOf(Buffer.alloc(0)))
+    truncateSync(file, 44 + 3700 * 16_000 * 2)
+    // sizes in headers are a hint: 0 is to the end
+    const worker = requireSpeechModel(await model.get())
+    const leaving = new AbortController()
+    const { duration } = await worker.transcribe({ audio: { path: file }, language: 'en' }, () => undefined, leaving.signal)
+    leaving.abort()
+    expect(duration).toBeGreaterThan(3600)
   })
 
   it('more recordings than places wait, and all are heard', async () => {

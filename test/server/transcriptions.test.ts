@@ -94,6 +94,13 @@ describe.each(transports)('transcriptions over %s', (transport) => {
     ['a stream that is no boolean', { stream: 'perhaps' }, 400, 'true or false', 'stream'],
     ['an unknown way to cut', { chunking_strategy: 'client_vad' }, 400, 'server_vad', 'chunking_strategy'],
     ['an unknown detector', { 'chunking_strategy[type]': 'x' }, 400, 'server_vad', 'chunking_strategy'],
+    [
+      'a padding beyond what a detector takes',
+      { chunking_strategy: '{"type":"server_vad","prefix_padding_ms":30001}' },
+      400,
+      '30000',
+      'chunking_strategy.prefix_padding_ms',
+    ],
     ['another model than the pinned one', { model: 'openai/other' }, 400, "pinned to 'test-org/whisper'", 'model'],
     ['a recording as text', { file: 'RIFF' }, 422, 'Expected file upload, got string', 'file'],
   ])('refuses %s', async (_, fields, status, message, param) => {

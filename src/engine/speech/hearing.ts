@@ -2,7 +2,7 @@
 import type { TranscribeRequest } from '../speech-types.js'
 import type { SpeechBackend } from './backend.js'
 import { type DecidedWindow, longForm } from './long-form.js'
-import { promptTokens, requestedLanguage } from './request.js'
+import { previousTokens, promptTokens, requestedLanguage } from './request.js'
 import { framesPerPosition } from './segments.js'
 import { hopLength, sampleRate, spectrogramFrames, Windows } from './spectrogram.js'
 import { type Chunk, chunksOf } from './stretches.js'
@@ -65,16 +65,17 @@ export class Hearing {
     const { backend, request, language } = this
     const { timestamps = 'segment', temperatures = [0], thresholds, logprobs } = request
     const seed = request.seed ?? Math.floor(Math.random() * mostSeed)
+    const before = previousTokens(request, backend.vocabulary, backend.context)
     let firstId = 0
     for (let next = this.first; next; next = await openNext(backend, this.tools, this.rest)) {
       const { windows, seconds, toRecording } = next
       // longer recordings are put together by their time tokens, as in transformers
       const inTime = timestamps !== 'none' || windows.spectrogram.frames > windows.length
-      const { tokens, startAt } = promptTokens(request, backend.vocabulary, { language, timestamps: inTime, context: backend.context })
+      const { tokens, startAt } = promptTokens(before, request, backend.vocabulary, { language, timestamps: inTime })
       const options = {
         prompt: tokens,
         startAt,
-        language,
+        language: request.task === 'translate' ? 'en' : language,
         timestamps: inTime,
         words: timestamps === 'word',
         temperatures,

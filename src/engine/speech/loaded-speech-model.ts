@@ -26,13 +26,14 @@ import { languageName } from './languages.js'
 import type { DecidedWindow } from './long-form.js'
 import { type NativeSlot, NativeSlots } from './native-slots.js'
 import { checkRequest, requestedLanguage } from './request.js'
+import { framesPerSecond, sampleRate } from './spectrogram.js'
 import { Turns } from './turns.js'
 import type { SpeechVocabulary } from './vocabulary.js'
 
 const defaultSlots = 8
 const defaultMaxWaiting = 256
-/** Seconds of a recording where the request names no limit. */
-const defaultMaxSeconds = 3600
+/** What the native side takes of samples and of values of a spectrogram. */
+const mostValues = 2 ** 28
 
 const audioErrors = { invalid: 'audio_invalid', unsupported: 'audio_unsupported', too_long: 'audio_too_long' } as const satisfies Record<
   AudioErrorKind,
@@ -88,6 +89,8 @@ interface Holdings {
 
 /** A loaded speech model and its engine. Make one with `LoadedSpeechModel.load`; end it with `close()` or `await using`. */
 export class LoadedSpeechModel implements SpeechModel, AsyncDisposable {
+  /** Things a user should know about the load. */
+  readonly warnings: readonly string[]
   readonly #native: NativeSpeechModel
   readonly #slots: NativeSlots
   readonly #vocabulary: SpeechVocabulary
@@ -97,6 +100,7 @@ export class LoadedSpeechModel implements SpeechModel, AsyncDisposable {
   readonly #places: Turns
   readonly #turns: Turns
   readonly #maxWaiting: number
+  readonly #mostSeconds: number
   readonly #ending = new Set<AbortController>()
   #audioPieces = 0
   #abortsWaiting = 0
@@ -105,11 +109,14 @@ export class LoadedSpeechModel implements SpeechModel, AsyncDisposable {
 
   private constructor(
     native: NativeSpeechModel,
+    { melBands, warnings }: NativeSpeechModelInfo,
     slots: NativeSlots,
     vocabulary: SpeechVocabulary,
     readonly info: SpeechModelInfo,
     maxWaiting: number,
   ) {
+    this.warnings = warnings
+    this.#mostSeconds = Math.floor(mostValues / Math.max(sampleRate, melBands * framesPerSecond))
     this.#native = native
     this.#slots = slots
     this.#vocabulary = vocabulary
@@ -118,11 +125,6 @@ export class LoadedSpeechModel implements SpeechModel, AsyncDisposable {
     this.#places = new Turns(info.maxNumSeqs + 1)
     this.#decoder = new AudioDecoder()
     this.#maxWaiting = maxWaiting
-  }
-
-  /** Things a user should know about the load. */
-  get warnings(): readonly string[] {
-    return this.#native.info.warnings
   }
 
   /** Counts what is done for recordings between the steps of the engine: audio that is decoded, parts of an encode. */
@@ -164,10 +166,11 @@ export class LoadedSpeechModel implements SpeechModel, AsyncDisposable {
       onProgress({ stage: 'config' })
       native = await loading
       onProgress({ stage: 'engine' })
-      slots.attach(native)
-      const vocabulary = own ?? vocabularyOf(native.info)
-      const info = modelInfo(options, native.info, vocabulary.multilingual, { tokenizer, load: performance.now() - started })
-      return new LoadedSpeechModel(native, slots, vocabulary, info, options.maxWaiting ?? defaultMaxWaiting)
+      const known = native.info
+      slots.attach(native, known)
+      const vocabulary = own ?? vocabularyOf(known)
+      const info = modelInfo(options, known, vocabulary.multilingual, { tokenizer, load: performance.now() - started })
+      return new LoadedSpeechModel(native, known, slots, vocabulary, info, options.maxWaiting ?? defaultMaxWaiting)
     } catch (error) {
       const loaded = native ?? (await loading.catch(() => undefined))
       await loaded?.close()
@@ -260,7 +263,8 @@ export class LoadedSpeechModel implements SpeechModel, AsyncDisposable {
 
   async #begin(request: TranscribeRequest, held: Holdings, signal: AbortSignal): Promise<Hearing> {
     held.leave.push(await this.#places.take(signal))
-    const samples = await this.#decode(request.audio, request.maxSeconds ?? defaultMaxSeconds, signal)
+    const maxSeconds = Math.min(request.maxSeconds ?? Infinity, this.#mostSeconds)
+    const samples = await this.#decode(request.audio, maxSeconds, signal)
     held.leave.push(await this.#turns.take(signal))
     held.slot = await this.#slots.open(this.#vocabulary, signal)
     return Hearing.begin(held.slot, this.#tools, samples, request)

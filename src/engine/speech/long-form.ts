@@ -13,7 +13,7 @@ export interface LongFormOptions {
   prompt: readonly number[]
   /** Where <|startoftranscript|> stands in it. */
   startAt: number
-  /** Code of the spoken language. */
+  /** Code of the language that is written. */
   language: string
   timestamps: boolean
   words: boolean

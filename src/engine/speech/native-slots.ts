@@ -1,6 +1,6 @@
 // The slots of a native speech model as backends of transcriptions: promises in place of operations and their results.
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { NativeSpeechModel, NativeSpeechResult, NativeSpeechToken } from '../native-speech.js'
+import type { NativeSpeechModel, NativeSpeechModelInfo, NativeSpeechResult, NativeSpeechToken } from '../native-speech.js'
 import { RequestError } from '../types.js'
 import type { AlignRequest, Decoded, DecodeRequest, SpeechBackend } from './backend.js'
 import { firstTime, type SpeechVocabulary } from './vocabulary.js'
@@ -18,11 +18,14 @@ interface Operation {
 export class NativeSlots {
   readonly #operations = new Map<number, Operation>()
   #native: NativeSpeechModel | undefined
+  #info: NativeSpeechModelInfo | undefined
   #nextOp = 1
   #open = 0
 
-  attach(native: NativeSpeechModel): void {
+  /** @param info the model's own, which is made anew each time that it is asked for */
+  attach(native: NativeSpeechModel, info: NativeSpeechModelInfo): void {
     this.#native = native
+    this.#info = info
   }
 
   /**
@@ -32,12 +35,12 @@ export class NativeSlots {
   async open(vocabulary: SpeechVocabulary, signal: AbortSignal): Promise<NativeSlot> {
     for (;;) {
       signal.throwIfAborted()
-      const native = this.#require()
+      const { native, info } = this.#require()
       const slot = native.open()
       if (slot >= 0) {
         this.#open++
         native.setBusy(true)
-        return new NativeSlot(this, native, slot, vocabulary, signal)
+        return new NativeSlot(this, native, info, slot, vocabulary, signal)
       }
       await sleep(closingMs)
     }
@@ -82,17 +85,16 @@ export class NativeSlots {
     this.#operations.clear()
   }
 
-  #require(): NativeSpeechModel {
-    if (!this.#native) throw unloaded()
-    return this.#native
+  #require(): { native: NativeSpeechModel; info: NativeSpeechModelInfo } {
+    if (!this.#native || !this.#info) throw unloaded()
+    return { native: this.#native, info: this.#info }
   }
 }
 
 const unloaded = (): RequestError => new RequestError('shutting_down', 'The model has been unloaded.')
 
 /** Where the checkpoint does not say which heads follow the sound: all of the later layers, as OpenAI has it. */
-function laterHeads({ info }: NativeSpeechModel): [number, number][] {
-  const { decoderLayers, decoderHeads } = info
+function laterHeads({ decoderLayers, decoderHeads }: NativeSpeechModelInfo): [number, number][] {
   const first = Math.floor(decoderLayers / 2)
   return Array.from({ length: (decoderLayers - first) * decoderHeads }, (_, index) => [
     first + Math.floor(index / decoderHeads),
@@ -107,6 +109,7 @@ export class NativeSlot implements SpeechBackend {
   constructor(
     private readonly slots: NativeSlots,
     private readonly native: NativeSpeechModel,
+    private readonly info: NativeSpeechModelInfo,
     private readonly slot: number,
     readonly vocabulary: SpeechVocabulary,
     private readonly signal: AbortSignal,
@@ -116,15 +119,15 @@ export class NativeSlot implements SpeechBackend {
   }
 
   get melBands(): number {
-    return this.native.info.melBands
+    return this.info.melBands
   }
 
   get positions(): number {
-    return this.native.info.positions
+    return this.info.positions
   }
 
   get context(): number {
-    return this.native.info.context
+    return this.info.context
   }
 
   /** Gives the slot back. */
@@ -185,7 +188,7 @@ export class NativeSlot implements SpeechBackend {
         prompt: Int32Array.from(prompt),
         tokens: Int32Array.from(tokens),
         positions,
-        heads: this.vocabulary.alignmentHeads ?? laterHeads(this.native),
+        heads: this.vocabulary.alignmentHeads ?? laterHeads(this.info),
         medianWidth: this.vocabulary.alignmentWidth,
       }),
     )

@@ -118,6 +118,16 @@ describe('a recording of one window', () => {
   })
 })
 
+describe('translation', () => {
+  it('its words are those of English, whatever is spoken', async () => {
+    const ids = [t(0), ...say(' good morning'), t(3)]
+    const backend = new ScriptedBackend(vocabulary, () => ({ tokens: ids }))
+    const more = { task: 'translate', language: 'ja', timestamps: 'word' } as const
+    const [window] = await all(await Hearing.begin(backend, tools(), seconds(4), request(more)))
+    expect(window!.segments[0]!.words!.map(({ word }) => word)).toEqual(['good', 'morning'])
+  })
+})
+
 describe('longer recordings', () => {
   it('go by windows and time tokens, even when nobody wants times', async () => {
     const answers = [

@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest'
 import { checkpointVocabulary } from '../../../src/engine/speech/checkpoint-vocabulary.js'
 import { compressionRatio, decodeWithFallback } from '../../../src/engine/speech/fallback.js'
 import { languageCode } from '../../../src/engine/speech/languages.js'
-import { checkRequest, promptTokens, requestedLanguage } from '../../../src/engine/speech/request.js'
+import { checkRequest, previousTokens, promptTokens, requestedLanguage } from '../../../src/engine/speech/request.js'
 import { windowSegments } from '../../../src/engine/speech/segments.js'
 import { chunksOf } from '../../../src/engine/speech/stretches.js'
 import { wordsOf } from '../../../src/engine/speech/words.js'
@@ -166,7 +166,7 @@ describe('what a request asks for', () => {
   it('its control tokens are those of transformers', () => {
     const audio = { path: '' }
     const tokens = (more: object, model = vocabulary, timestamps = true, language = 'de') =>
-      promptTokens({ audio, ...more }, model, { language, timestamps, context }).tokens
+      promptTokens(previousTokens({ audio, ...more }, model, context), { audio, ...more }, model, { language, timestamps }).tokens
     expect(tokens({})).toEqual([601, 604, 702])
     expect(tokens({ task: 'translate' })).toEqual([601, 604, 701])
     expect(tokens({}, vocabulary, false)).toEqual([601, 604, 702, 706])
@@ -175,7 +175,11 @@ describe('what a request asks for', () => {
   })
 
   it('a prompt stands before them, its end where it is long', () => {
-    const of = (prompt: string) => promptTokens({ audio: { path: '' }, prompt }, vocabulary, { language: 'en', timestamps: true, context })
+    const of = (prompt: string) =>
+      promptTokens(previousTokens({ audio: { path: '' }, prompt }, vocabulary, context), { audio: { path: '' } }, vocabulary, {
+        language: 'en',
+        timestamps: true,
+      })
     expect(of('  ')).toEqual({ tokens: [601, 602, 702], startAt: 0 })
     const short = of(' Ada, Zug \n')
     const ids = vocabulary.text.encode(' Ada, Zug')
