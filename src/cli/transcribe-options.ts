@@ -14,7 +14,7 @@ export const transcribeHelp = `tfserve transcribe: write down what is said in re
 
 Usage: tfserve transcribe FILE... [options]
 
-FILE  A recording: wav, mp3, flac, ogg or webm; m4a and others where ffmpeg is installed.
+FILE  A recording: wav, mp3, flac, ogg, webm or m4a; others where ffmpeg is installed.
 
 Options:
   -m, --model MODEL               A Whisper checkpoint: a directory, a ggml file, or an id of the Hugging Face Hub,

@@ -27,7 +27,7 @@ interface Opened {
   windows: Windows
   /** Of its samples. */
   seconds: number
-  toRecording: (seconds: number) => number
+  toRecording: Chunk['toRecording']
 }
 
 export class Hearing {

@@ -5,6 +5,7 @@ import { textOf } from './byte-pairs.js'
 import { decodeWithFallback, type WindowAnswer } from './fallback.js'
 import { framesPerPosition, type WindowSegment, windowSegments } from './segments.js'
 import { framesPerSecond, type Windows } from './spectrogram.js'
+import type { Chunk } from './stretches.js'
 import { isTime } from './vocabulary.js'
 import { wordsOf } from './words.js'
 
@@ -23,7 +24,7 @@ export interface LongFormOptions {
   /** Alternatives told of each token; undefined: not even its own log probability is asked for. */
   topLogprobs: number | undefined
   /** Seconds of the recording from seconds of the spectrogram. */
-  toRecording: (seconds: number) => number
+  toRecording: Chunk['toRecording']
   /** Segments that came before. */
   firstId: number
 }
@@ -130,14 +131,20 @@ function shape(
   if (!begins) return segment
   const spoken = tokens.flatMap((token, index) => (isTime(vocabulary, token) ? [] : [from + index]))
   // a token's row aligns with what comes after it: a word is said between the time of the token before it and its own last one
-  const startOf = (index: number): number => at(spoken[index]! > 0 ? begins[spoken[index]! - 1]! : 0)
-  const endOf = (index: number): number => at(begins[spoken[index]!]!)
-  segment.words = wordsOf(
+  const startOf = (index: number): number => offset + (spoken[index]! > 0 ? begins[spoken[index]! - 1]! : 0)
+  const endOf = (index: number): number => offset + begins[spoken[index]!]!
+  const words = wordsOf(
     vocabulary.text,
     spoken.map((index) => ids[index]!),
     language,
     startOf,
     endOf,
   )
+  // nobody is silent in the middle of a word
+  const wordAt = (seconds: number, middle: number): number => inHundredths(toRecording(seconds, middle))
+  segment.words = words.map(({ word, start, end }) => {
+    const middle = (start + end) / 2
+    return { word, start: wordAt(start, middle), end: wordAt(end, middle) }
+  })
   return segment
 }

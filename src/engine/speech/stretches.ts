@@ -4,8 +4,8 @@ import { sampleRate } from './spectrogram.js'
 /** Samples of a recording, one after the other. */
 export interface Chunk {
   samples: Float32Array
-  /** Seconds of the recording from seconds of the chunk. */
-  toRecording: (seconds: number) => number
+  /** Seconds of the recording from seconds of the chunk. @param middle of what lasts until or from then: all of it is in the stretch of its middle */
+  toRecording: (seconds: number, middle?: number) => number
 }
 
 interface Stretch {
@@ -59,13 +59,13 @@ function chunk(recording: Float32Array, stretches: readonly Stretch[], length: n
     begins.push(at)
     at += to - from
   }
-  const toRecording = (seconds: number): number => {
-    const sample = seconds * sampleRate
+  const toRecording = (seconds: number, middle = seconds): number => {
     // where two stretches meet a time belongs to the end of the first
     let index = stretches.length - 1
-    while (index > 0 && begins[index]! >= sample) index--
+    while (index > 0 && begins[index]! >= middle * sampleRate) index--
     const { from, to } = stretches[index]!
-    return Math.min(from + sample - begins[index]!, to) / sampleRate
+    const sample = from + seconds * sampleRate - begins[index]!
+    return Math.min(Math.max(sample, from), to) / sampleRate
   }
   return { samples, toRecording }
 }

@@ -200,6 +200,15 @@ describe('with a detector of speech', () => {
     expect(windows[0]!.segments[1]!.seek).toBe(1000)
   })
 
+  it('a word is in the stretch of its middle, whatever was left out behind it', async () => {
+    const ids = [t(0), ...say(' one'), ...say(' two'), t(3)]
+    const ends = (say(' one').length + say(' two').length + 1) * 0.5
+    const backend = new ScriptedBackend(english, () => ({ tokens: ids }))
+    const stretches = [10, 10 + ends - 0.25, 20, 25]
+    const [window] = await all(await Hearing.begin(backend, tools(stretches), seconds(30), request({ vad: {}, timestamps: 'word' })))
+    expect(window!.segments[0]!.words!.at(-1)).toMatchObject({ word: 'two', end: 10 + ends - 0.25 })
+  })
+
   it('a recording without speech has no text; its language is that of its beginning', async () => {
     const backend = new ScriptedBackend(vocabulary, () => ({ tokens: [] }))
     const hearing = await Hearing.begin(backend, tools([]), seconds(80), request({ vad: {} }))

@@ -198,8 +198,11 @@ describe('stretches of speech', () => {
     expect(chunks.map((chunk) => chunk.samples.length)).toEqual([40_000, 32_000])
     const [first, second] = chunks
     expect([...first!.samples.slice(15_999, 16_001)]).toEqual([31_999, 64_000])
-    expect([0, 0.5, 1, 1.5, 2.5, 9].map(first!.toRecording)).toEqual([1, 1.5, 2, 4.5, 5.5, 5.5])
-    expect([0, 2, 3].map(second!.toRecording)).toEqual([7, 9, 9])
+    expect([0, 0.5, 1, 1.5, 2.5, 9].map((at) => first!.toRecording(at))).toEqual([1, 1.5, 2, 4.5, 5.5, 5.5])
+    expect([0, 2, 3].map((at) => second!.toRecording(at))).toEqual([7, 9, 9])
+    // the stretches meet at 1: what lasts over that is all in the one that has its middle
+    expect([first!.toRecording(0.5, 0.8), first!.toRecording(1.1, 0.8)]).toEqual([1.5, 2])
+    expect([first!.toRecording(0.9, 1.2), first!.toRecording(1.5, 1.2)]).toEqual([4, 4.5])
   })
 
   it('whatever is told of them stays within the recording', () => {
