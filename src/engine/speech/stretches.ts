@@ -1,6 +1,9 @@
 // Speech without the silence between: stretches of a recording, put together into chunks that fill a window, and the way back.
 import { sampleRate } from './spectrogram.js'
 
+// a segment that begins before a silence and ends behind it would stand through it: over a silence this long no chunk goes on
+const longestSilence = 2 * sampleRate
+
 /** Samples of a recording, one after the other. */
 export interface Chunk {
   samples: Float32Array
@@ -28,7 +31,7 @@ function stretchesOf(seconds: ArrayLike<number>, length: number): Stretch[] {
 }
 
 /**
- * Puts as many stretches into a chunk as fit. @param seconds start and end of the first stretch, of the second, ... @param most samples of a
+ * Puts as many stretches into a chunk as fit and lie close to each other. @param seconds start and end of the first stretch, of the second, ... @param most samples of a
  * chunk; a longer stretch is cut
  */
 export function* chunksOf(samples: Float32Array, seconds: ArrayLike<number>, most: number): Generator<Chunk, void, undefined> {
@@ -38,7 +41,8 @@ export function* chunksOf(samples: Float32Array, seconds: ArrayLike<number>, mos
     for (let at = from; at < to; at += most) {
       const stretch = { from: at, to: Math.min(to, at + most) }
       const size = stretch.to - stretch.from
-      if (length > 0 && length + size > most) {
+      const silence = at - (taken.at(-1)?.to ?? at)
+      if (length > 0 && (length + size > most || silence > longestSilence)) {
         yield chunk(samples, taken, length)
         taken = []
         length = 0

@@ -208,11 +208,19 @@ describe('stretches of speech', () => {
   it('whatever is told of them stays within the recording', () => {
     expect([...chunksOf(samples, [], 48_000)]).toEqual([])
     const odd = [...chunksOf(samples, [-1, 0.5, 0.25, 0.75, 3, 2, 9.5, 99], 48_000)]
-    expect(odd.map((chunk) => chunk.samples.length)).toEqual([20_000])
+    expect(odd.map((chunk) => chunk.samples.length)).toEqual([12_000, 8_000])
     const long = [...chunksOf(samples, [0, 10], 48_000)]
     expect(long.map((chunk) => chunk.samples.length)).toEqual([48_000, 48_000, 48_000, 16_000])
     expect(long.map((chunk) => chunk.toRecording(0))).toEqual([0, 3, 6, 9])
     for (const chunk of long)
       for (let i = 1; i < 30; i++) expect(chunk.toRecording(i / 10)).toBeGreaterThanOrEqual(chunk.toRecording((i - 1) / 10))
+  })
+
+  it('no chunk goes on over a long silence, in which a segment would stand still', () => {
+    const near = [...chunksOf(samples, [0, 1, 3, 4], 480_000)]
+    expect(near.map((chunk) => chunk.samples.length)).toEqual([32_000])
+    const far = [...chunksOf(samples, [0, 1, 3.1, 4], 480_000)]
+    expect(far.map((chunk) => chunk.samples.length)).toEqual([16_000, 14_400])
+    expect(far[1]!.toRecording(0.5)).toBeCloseTo(3.6, 6)
   })
 })
