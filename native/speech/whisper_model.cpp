@@ -73,7 +73,30 @@ struct WhisperModel::Impl {
 
     // the largest graph's buffer is kept; smaller ones use it
     void allocate(const BuiltGraph& built) {
-        if (!ggml_gallocr_alloc_graph(allocator.get(), built.graph)) throw std::bad_alloc();
+        if (ggml_gallocr_alloc_graph(allocator.get(), built.graph)) return;
+        // after a failure the allocator takes graphs of this shape for placed, without a buffer to place them in
+        allocator.reset();
+        allocator.reset(ggml_gallocr_new(ggml_backend_cpu_buffer_type()));
+        throw std::bad_alloc();
+    }
+
+    /// Bytes of the buffer that the largest graphs need: the encoder's, and a pass of the decoder over all tokens of a window.
+    std::uint64_t compute_bytes() const {
+        const SlotMemory memory(weights.config, layout);
+        const RowRun run{&memory, 0, weights.config.max_target_positions, 0};
+        const auto measure = [](const BuiltGraph& built) {
+            const std::unique_ptr<ggml_gallocr, FreeAllocator> measuring(ggml_gallocr_new(ggml_backend_cpu_buffer_type()));
+            if (!measuring) throw std::bad_alloc();
+            std::size_t bytes = 0;
+            ggml_gallocr_reserve_n_size(measuring.get(), built.graph, nullptr, nullptr, &bytes);
+            return std::uint64_t{bytes};
+        };
+        ops->clear();
+        const std::uint64_t encoder = measure(build_encoder(weights, *ops, layout, memory));
+        ops->clear();
+        const std::uint64_t decoder = measure(build_decoder(weights, *ops, layout, {&run, 1}, run.rows, {}, {}));
+        ops->clear();
+        return std::max(encoder, decoder);
     }
 
     RunStatus compute(const BuiltGraph& built, const Abort& abort) {
@@ -142,6 +165,13 @@ std::unique_ptr<WhisperModel> WhisperModel::load(const WhisperModelOptions& opti
     impl->slots.resize(static_cast<std::size_t>(info.slots));
     try {
         impl->start_backend(info.threads);
+        // a small checkpoint may ask for activations of any size: better refused here than killed in the first request
+        const std::uint64_t wanted = impl->compute_bytes();
+        const std::uint64_t memory = options.compute_memory > 0 ? options.compute_memory : available_memory();
+        if (memory > 0 && wanted > memory) {
+            throw LoadError(LoadError::Kind::out_of_memory,
+                            "The memory does not hold what the model computes with (" + std::to_string((wanted >> 20) + 1) + " MiB).");
+        }
     } catch (const std::bad_alloc&) {
         throw LoadError(LoadError::Kind::out_of_memory, "There is not enough memory for the speech model's threads and buffers.");
     }

@@ -20,11 +20,12 @@ namespace tfserve::speech {
 struct WhisperModelOptions {
     std::filesystem::path path;  ///< a directory with config.json and safetensors, or a ggml file
     WeightDType dtype = WeightDType::as_stored;
-    int threads = 0;                ///< 0: as many as the machine gives
-    std::int32_t max_slots = 8;     ///< recordings at once, at least 1
-    std::uint64_t slot_memory = 0;  ///< bytes of all slots together; 0: no bound but max_slots
-    bool float32_cells = false;     ///< keys and values in float32 in place of float16
-    std::string kernel;             ///< a name of the linear kernels, for tests; empty: the best
+    int threads = 0;                   ///< 0: as many as the machine gives
+    std::int32_t max_slots = 8;        ///< recordings at once, at least 1
+    std::uint64_t slot_memory = 0;     ///< bytes of all slots together; 0: no bound but max_slots
+    std::uint64_t compute_memory = 0;  ///< bytes of activations at most; 0: what the machine has left
+    bool float32_cells = false;        ///< keys and values in float32 in place of float16
+    std::string kernel;                ///< a name of the linear kernels, for tests; empty: the best
 };
 
 /// The vocabulary of a ggml file, which has no tokenizer.json beside it.

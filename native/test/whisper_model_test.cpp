@@ -202,4 +202,27 @@ TEST(whisper_slots_are_bounded_by_their_memory) {
     CHECK_EQ(world.load(options)->info().slots, 2);
 }
 
+TEST(whisper_models_that_compute_with_more_memory_than_there_is_are_refused) {
+    const World world;
+    WhisperModelOptions options;
+    options.compute_memory = 1 << 20;
+    CHECK_EQ(world.load(options)->info().slots, 8);
+    options.compute_memory = 1 << 10;
+    CHECK_THROWS(world.load(options), LoadError);
+    // a few hundred kilobytes of weights that ask for half a gigabyte in an encode
+    WhisperConfig config = odd_config();
+    config.d_model = 6;
+    config.encoder_layers = 1;
+    config.max_source_positions = 1 << 13;
+    config.encoder_ffn_dim = 1 << 14;
+    options.compute_memory = std::uint64_t{1} << 29;
+    CHECK_THROWS(World(config).load(options), LoadError);
+    // and in a pass over all tokens of a window
+    config.max_source_positions = 41;
+    config.encoder_ffn_dim = 50;
+    config.max_target_positions = 1 << 13;
+    config.decoder_ffn_dim = 1 << 14;
+    CHECK_THROWS(World(config).load(options), LoadError);
+}
+
 }  // namespace tfserve::speech
