@@ -14,6 +14,8 @@ namespace {
 /// Rows of one step of the decoder: long prompts are computed in pieces, so that those who write do not wait long.
 constexpr std::size_t kMaxStepRows = 256;
 constexpr std::int32_t kMaxMedianWidth = 127;
+/// Probabilities that one alignment may look at: 2 GiB, and all heads of the largest model over a whole window.
+constexpr std::uint64_t kMaxAlignValues = std::uint64_t{1} << 29;
 
 const std::vector<TokenId>& tokens_of(const SpeechOp& op) {
     if (const auto* decode = std::get_if<DecodeOp>(&op)) return decode->prompt;
@@ -50,6 +52,7 @@ std::optional<std::string> objection(const SpeechOp& op, const WhisperConfig& co
     } else if (const auto* score = std::get_if<ScoreOp>(&op)) {
         if (!known(score->tokens) || !known(score->ids)) return no_such_token;
         if (!fits(score->tokens.size())) return too_long;
+        if (score->ids.size() > static_cast<std::size_t>(config.vocab_size)) return "More logits are asked for than there are.";
     } else if (const auto* align = std::get_if<AlignOp>(&op)) {
         if (!known(align->prompt) || !known(align->tokens)) return no_such_token;
         if (align->tokens.empty() || !fits(align->prompt.size() + align->tokens.size())) return too_long;
@@ -59,6 +62,8 @@ std::optional<std::string> objection(const SpeechOp& op, const WhisperConfig& co
         }
         const auto heads = static_cast<std::size_t>(config.decoder_layers) * static_cast<std::size_t>(config.decoder_attention_heads);
         if (align->heads.empty() || align->heads.size() > heads) return "The number of alignment heads is out of range.";
+        const auto plane = (align->prompt.size() + align->tokens.size()) * static_cast<std::uint64_t>(config.max_source_positions);
+        if (align->heads.size() > kMaxAlignValues / plane) return "There are too many alignment heads for a window of this length.";
         for (const auto& [layer, head] : align->heads) {
             if (layer < 0 || layer >= config.decoder_layers || head < 0 || head >= config.decoder_attention_heads) {
                 return "The model has no such alignment head.";
@@ -244,12 +249,18 @@ void SpeechCore::advance(Task& task, const Part& part, std::span<float>& logits)
         const std::span<float> row = same_row ? logits.first(width) : next_row();
         const double logit = static_cast<double>(row[static_cast<std::size_t>(decode->no_speech->token)]);
         task.no_speech_prob = std::exp(logit - log_sum_exp(row));
+        if (!std::isfinite(task.no_speech_prob)) task.no_speech_prob = 0;  // of logits that are no numbers: no silence was heard
     }
     if (!part.last) return;
     const std::span<float> row = next_row();
     if (decode == nullptr) {
         for (TokenId id : std::get<ScoreOp>(task.op).ids) result.values.push_back(static_cast<double>(row[static_cast<std::size_t>(id)]));
         result.finish = SpeechFinish::done;
+        if (!std::ranges::all_of(result.values, [](double value) { return std::isfinite(value); })) {
+            result.values.clear();
+            result.finish = SpeechFinish::error;
+            result.error = "The model's output is not a number.";
+        }
         return finish(part.slot, std::move(result));
     }
     try {

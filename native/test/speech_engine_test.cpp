@@ -4,12 +4,14 @@
 #include <algorithm>
 #include <chrono>
 #include <condition_variable>
+#include <functional>
 #include <map>
 #include <mutex>
 #include <random>
 #include <thread>
 
 #include "speech/alignment.h"
+#include "speech/speech_core.h"
 #include "testing.h"
 #include "whisper_checkpoint.h"
 
@@ -34,7 +36,8 @@ struct World {
     std::map<std::int64_t, std::vector<ChosenToken>> tokens;
     std::vector<std::int64_t> order;  // of the results
 
-    explicit World(std::int32_t slots = 4) {
+    explicit World(std::int32_t slots = 4, const std::function<void(PlainTensors&)>& change = {}) {
+        if (change) change(tensors);
         directory.write("config.json", whisper_config_json(config));
         directory.write("model.safetensors", safetensors_of(tensors));
         WhisperModelOptions options;
@@ -183,6 +186,25 @@ TEST(speech_engine_scores_and_hears_silence) {
     CHECK_EQ(world.ids(3), world.ids(4));
 }
 
+TEST(speech_engine_tells_when_a_model_computes_no_numbers) {
+    World world(1, [](PlainTensors& tensors) { tensors.at("model.decoder.layer_norm.bias").values[3] = NAN; });
+    const std::int32_t slot = world.engine->open();
+    world.submit(slot, 1, EncodeOp{world.mel(1)});
+    world.submit(slot, 2, ScoreOp{{4, 5, 6}, {0, 66, 9}});
+    DecodeOp op = world.decode({4, 5, 6}, 2);
+    op.no_speech = NoSpeech{9, 0};
+    world.submit(slot, 3, op);
+    world.submit(slot, 4, AlignOp{{1, 2}, {3, 4}, 30, {{1, 0}}, 3});
+    world.wait({1, 2, 3, 4});
+    for (const std::int64_t id : {2, 3}) {
+        CHECK_EQ(world.ended[id].finish, SpeechFinish::error);
+        CHECK_EQ(world.ended[id].error, "The model's output is not a number.");
+        CHECK(world.ended[id].values.empty());
+        CHECK_EQ(world.ended[id].no_speech_prob, 0);
+    }
+    CHECK_EQ(world.ended[4].values.size(), 2);
+}
+
 TEST(speech_engine_aligns) {
     World world;
     const std::int32_t slot = world.engine->open();
@@ -299,6 +321,8 @@ TEST(speech_engine_refuses_what_can_never_be) {
     CHECK(refused(ScoreOp{{}, {1}}));
     CHECK(refused(ScoreOp{{1}, {67}}));
     CHECK(refused(ScoreOp{std::vector<TokenId>(31, 1), {1}}));
+    CHECK_EQ(objection(ScoreOp{{1}, std::vector<TokenId>(67, 1)}, world.config).value_or(""), "");
+    CHECK(refused(ScoreOp{{1}, std::vector<TokenId>(68, 1)}));
     const AlignOp align{{1}, {2}, 10, {{0, 0}}, 7};
     const auto changed = [&](auto change) {
         AlignOp bad = align;
@@ -312,6 +336,15 @@ TEST(speech_engine_refuses_what_can_never_be) {
     CHECK(changed([](AlignOp& bad) { bad.heads[0] = {3, 0}; }));
     CHECK(changed([](AlignOp& bad) { bad.heads[0] = {0, 2}; }));
     CHECK(changed([](AlignOp& bad) { bad.median_width = 6; }));
+    // more probabilities than memory should be asked for, though each number is in range
+    WhisperConfig wide;
+    wide.vocab_size = wide.d_model = wide.decoder_attention_heads = 4096;
+    wide.decoder_layers = 2;
+    AlignOp all{{}, std::vector<TokenId>(448, 1), 1500, {}, 7};
+    all.heads.assign(640, {1, 4095});
+    CHECK_EQ(objection(all, wide).value_or(""), "");
+    all.heads.assign(800, {1, 4095});
+    CHECK(objection(all, wide).has_value());
     // a slot's queue is bounded
     int taken = 0;
     while (!world.engine->submit(slot, 1000 + taken, EncodeOp{world.mel(1)}) && taken < 1000) ++taken;
