@@ -2,7 +2,7 @@
 import { Decoder, Encoder } from '@msgpack/msgpack'
 
 /** Raised when a message of either side changes its meaning; both sides must agree. */
-export const protocolVersion = 3
+export const protocolVersion = 4
 
 /** Longest payload of a frame, both ways. */
 export const maxFrameBytes = 64 * 1024 * 1024

@@ -1,4 +1,4 @@
-// The deltas of one engine step as columns: one frame a step, and few objects however many sequences run.
+// The deltas of one engine step in one frame: numbers as bytes, so that a frame costs few objects however many sequences run.
 import type { ErrorCode, FinishReason, GenerationDelta, TokenLogprob, ToolCallDelta } from '../engine/types.js'
 import { FrameError } from './frames.js'
 
@@ -8,18 +8,15 @@ export interface StepRow {
   delta: GenerationDelta
 }
 
-/** Column i of each array belongs to row i; the optional ones name their rows, as few rows have them. */
+/** What every row has stands in `records`, `tokens` and `text`; the optional parts name their rows, as few rows have them. */
 export interface StepMessage {
   type: 'step'
-  ids: number[]
-  choices: number[]
-  texts: string[]
-  tokens: number[][]
-  /** Index in `finishReasons` plus 1; 0: not finished. */
-  finish: number[]
-  promptTokens: number[]
-  cachedTokens: number[]
-  outputTokens: number[]
+  /** A record a row, little-endian; see `Field`. */
+  records: Uint8Array
+  /** The token ids of all rows one after the other, u32 little-endian. */
+  tokens: Uint8Array
+  /** The texts of all rows one after the other, in UTF-8. */
+  text: Uint8Array
   logprobs?: [row: number, logprobs: TokenLogprob[]][]
   /** New text, and the reasoning tokens of the choice so far; 0: unchanged. */
   reasoning?: [row: number, text: string, tokens: number][]
@@ -28,29 +25,55 @@ export interface StepMessage {
   errors?: [row: number, code: ErrorCode, message: string][]
 }
 
+/** Where a record has what, in bytes from its start: the id is a float64, the others are u32. */
+const Field = {
+  id: 0,
+  choice: 8,
+  /** Index in `finishReasons` plus 1; 0: not finished. */
+  finish: 12,
+  promptTokens: 16,
+  cachedTokens: 20,
+  outputTokens: 24,
+  tokenCount: 28,
+  /** Of its text in UTF-8. */
+  textBytes: 32,
+} as const
+const recordBytes = 36
+const tokenBytes = 4
+
 const finishReasons: readonly FinishReason[] = ['stop', 'length', 'abort', 'error', 'tool_calls']
 
 export function toStepMessage(rows: readonly StepRow[]): StepMessage {
+  let tokenCount = 0
+  let textBytes = 0
+  for (const { delta } of rows) {
+    tokenCount += delta.tokens.length
+    textBytes += Buffer.byteLength(delta.text)
+  }
+  const text = Buffer.allocUnsafe(textBytes)
   const step: StepMessage = {
     type: 'step',
-    ids: [],
-    choices: [],
-    texts: [],
-    tokens: [],
-    finish: [],
-    promptTokens: [],
-    cachedTokens: [],
-    outputTokens: [],
+    records: Buffer.allocUnsafe(rows.length * recordBytes),
+    tokens: Buffer.allocUnsafe(tokenCount * tokenBytes),
+    text,
   }
+  const records = viewOf(step.records)
+  const tokens = viewOf(step.tokens)
+  let token = 0
+  let written = 0
   for (const [row, { id, delta }] of rows.entries()) {
-    step.ids.push(id)
-    step.choices.push(delta.choice)
-    step.texts.push(delta.text)
-    step.tokens.push(delta.tokens)
-    step.finish.push(delta.finishReason ? finishReasons.indexOf(delta.finishReason) + 1 : 0)
-    step.promptTokens.push(delta.promptTokens)
-    step.cachedTokens.push(delta.cachedTokens)
-    step.outputTokens.push(delta.outputTokens)
+    const record = row * recordBytes
+    const length = text.write(delta.text, written)
+    written += length
+    for (const value of delta.tokens) tokens.setUint32(tokenBytes * token++, value, true)
+    records.setFloat64(record + Field.id, id, true)
+    records.setUint32(record + Field.choice, delta.choice, true)
+    records.setUint32(record + Field.finish, delta.finishReason ? finishReasons.indexOf(delta.finishReason) + 1 : 0, true)
+    records.setUint32(record + Field.promptTokens, delta.promptTokens, true)
+    records.setUint32(record + Field.cachedTokens, delta.cachedTokens, true)
+    records.setUint32(record + Field.outputTokens, delta.outputTokens, true)
+    records.setUint32(record + Field.tokenCount, delta.tokens.length, true)
+    records.setUint32(record + Field.textBytes, length, true)
     if (delta.logprobs) (step.logprobs ??= []).push([row, delta.logprobs])
     if (delta.reasoning !== undefined || delta.reasoningTokens !== undefined) {
       ;(step.reasoning ??= []).push([row, delta.reasoning ?? '', delta.reasoningTokens ?? 0])
@@ -62,11 +85,8 @@ export function toStepMessage(rows: readonly StepRow[]): StepMessage {
   return step
 }
 
-function column<T>(message: Record<string, unknown>, name: string, rows: number, isItem: (value: unknown) => value is T): T[] {
-  const values = message[name]
-  if (!Array.isArray(values) || values.length !== rows || !values.every(isItem))
-    throw new FrameError(`A step's column '${name}' is malformed.`)
-  return values
+function viewOf(bytes: Uint8Array): DataView {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 }
 
 const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0
@@ -77,7 +97,6 @@ const isToolCall = (value: unknown): value is ToolCallDelta => {
   const call = value as Record<string, unknown>
   return isCount(call['index']) && [call['id'], call['name'], call['arguments']].every(isOptionalString)
 }
-const isTokens = (value: unknown): value is number[] => Array.isArray(value) && value.every(isCount)
 
 function sparse(message: Record<string, unknown>, name: string, rows: number): [number, ...unknown[]][] {
   const entries = message[name] ?? []
@@ -88,35 +107,52 @@ function sparse(message: Record<string, unknown>, name: string, rows: number): [
   return entries as [number, ...unknown[]][]
 }
 
+function bytes(message: Record<string, unknown>, name: string, itemBytes: number): Buffer {
+  const value = message[name]
+  if (!(value instanceof Uint8Array) || value.length % itemBytes !== 0) throw new FrameError(`A step's '${name}' are malformed.`)
+  return Buffer.from(value.buffer, value.byteOffset, value.length)
+}
+
+/** The rows without their optional parts. */
+function plainRows(message: Record<string, unknown>): StepRow[] {
+  const records = viewOf(bytes(message, 'records', recordBytes))
+  const tokens = viewOf(bytes(message, 'tokens', tokenBytes))
+  const text = bytes(message, 'text', 1)
+  const rows: StepRow[] = []
+  let token = 0
+  let read = 0
+  for (let record = 0; record < records.byteLength; record += recordBytes) {
+    const id = records.getFloat64(record + Field.id, true)
+    const tokenEnd = token + tokenBytes * records.getUint32(record + Field.tokenCount, true)
+    const textEnd = read + records.getUint32(record + Field.textBytes, true)
+    const finish = records.getUint32(record + Field.finish, true)
+    if (!isCount(id) || finish > finishReasons.length || tokenEnd > tokens.byteLength || textEnd > text.length) throw malformedRecords()
+    const delta: GenerationDelta = {
+      choice: records.getUint32(record + Field.choice, true),
+      text: text.toString('utf8', read, textEnd),
+      tokens: [],
+      promptTokens: records.getUint32(record + Field.promptTokens, true),
+      cachedTokens: records.getUint32(record + Field.cachedTokens, true),
+      outputTokens: records.getUint32(record + Field.outputTokens, true),
+    }
+    for (; token < tokenEnd; token += tokenBytes) delta.tokens.push(tokens.getUint32(token, true))
+    if (finish > 0) delta.finishReason = finishReasons[finish - 1]!
+    read = textEnd
+    rows.push({ id, delta })
+  }
+  if (token !== tokens.byteLength || read !== text.length) throw malformedRecords()
+  return rows
+}
+
+const malformedRecords = (): FrameError => new FrameError("A step's 'records' are malformed.")
+
 /**
  * Checks by hand, as this runs for every step, and gives the rows back. Throws a FrameError.
  * What a logprob holds is not looked at: nothing here relies on it, and there may be twenty a token.
  */
 export function fromStepMessage(message: Record<string, unknown>): StepRow[] {
-  if (!Array.isArray(message.ids)) throw new FrameError("A step's column 'ids' is malformed.")
-  const count = message.ids.length
-  const ids = column(message, 'ids', count, isCount)
-  const choices = column(message, 'choices', count, isCount)
-  const texts = column(message, 'texts', count, isString)
-  const tokens = column(message, 'tokens', count, isTokens)
-  const finish = column(message, 'finish', count, isCount)
-  const promptTokens = column(message, 'promptTokens', count, isCount)
-  const cachedTokens = column(message, 'cachedTokens', count, isCount)
-  const outputTokens = column(message, 'outputTokens', count, isCount)
-  const rows = ids.map((id, row): StepRow => {
-    const delta: GenerationDelta = {
-      choice: choices[row]!,
-      text: texts[row]!,
-      tokens: tokens[row]!,
-      promptTokens: promptTokens[row]!,
-      cachedTokens: cachedTokens[row]!,
-      outputTokens: outputTokens[row]!,
-    }
-    const reason = finish[row]! > 0 ? finishReasons[finish[row]! - 1] : undefined
-    if (finish[row]! > 0 && !reason) throw new FrameError("A step's column 'finish' is malformed.")
-    if (reason) delta.finishReason = reason
-    return { id, delta }
-  })
+  const rows = plainRows(message)
+  const count = rows.length
   for (const [row, logprobs] of sparse(message, 'logprobs', count)) {
     if (!Array.isArray(logprobs)) throw new FrameError("A step's 'logprobs' are malformed.")
     rows[row]!.delta.logprobs = logprobs as TokenLogprob[]

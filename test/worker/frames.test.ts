@@ -182,20 +182,42 @@ describe('step frames', () => {
     expect(fromStepMessage(message as Record<string, unknown>)).toEqual(rows)
   })
 
-  it('with a column that does not fit are refused', () => {
+  it('keep texts apart, whatever they end in, and numbers up to their bounds', () => {
+    const difficult = ['\ud83d', '\ude00', '\ufeff', '', '\u{1f600}'.repeat(100), 'é\ud800', '\0', 'x'.repeat(70_000)]
+    const many = difficult.map((text, i): StepRow => {
+      const numbers = { promptTokens: 2 ** 32 - 1, cachedTokens: i, outputTokens: 2 ** 31 }
+      return { id: 2 ** 40 + i, delta: { choice: i, text, tokens: [2 ** 32 - 1, i].slice(i % 3), ...numbers } }
+    })
+    const [message] = [...new FrameReader().push(new FrameWriter().encode(toStepMessage(many)))]
+    const back = fromStepMessage(message as Record<string, unknown>)
+    expect(back).toEqual(many.map(({ id, delta }) => ({ id, delta: { ...delta, text: delta.text.toWellFormed() } })))
+    expect(fromStepMessage({ ...toStepMessage([]) })).toEqual([])
+  })
+
+  it('with a part that does not fit are refused', () => {
+    const step = toStepMessage(rows)
     for (const change of [
-      { ids: 3 },
-      { ids: [1] },
-      { texts: ['a', 'b', 3] },
+      { records: 3 },
+      { records: undefined },
+      { records: new Uint8Array(35) },
+      { records: new Uint8Array(36) },
+      { records: Buffer.from(step.records).fill(255, 0, 8) },
+      { records: Buffer.from(step.records).fill(6, 12, 13) },
+      { records: Buffer.from(step.records).fill(255, 28, 32) },
+      { records: Buffer.from(step.records).fill(255, 32, 36) },
+      { tokens: new Uint8Array(8) },
+      { tokens: new Uint8Array(13) },
+      { tokens: new Uint8Array(16) },
       { tokens: [1, 2, 3] },
-      { finish: [0, 9, 0] },
-      { choices: [0, -1, 0] },
+      { text: 'a' },
+      { text: new Uint8Array(0) },
+      { text: new Uint8Array(2) },
       { logprobs: [[3, []]] },
       { logprobs: [[0, 'x']] },
       { errors: [[0, 1, 2]] },
       { errors: [7] },
     ]) {
-      expect(() => fromStepMessage({ ...toStepMessage(rows), ...change })).toThrow(FrameError)
+      expect(() => fromStepMessage({ ...step, ...change }), JSON.stringify(change)).toThrow(FrameError)
     }
   })
 })
