@@ -51,8 +51,9 @@ export type LoadFailureKind = 'unsupported' | 'failed'
 type CrashError = { code: Extract<ErrorCode, 'model_crashed' | 'shutting_down'>; message: string }
 
 class Generation implements StartedGeneration {
-  /** Choices whose last delta has not been delivered, with their output tokens so far. */
-  readonly #unfinished = new Map<number, number>()
+  /** Output tokens so far, by choice; undefined: its last delta has been delivered. */
+  readonly #outputTokens: (number | undefined)[]
+  #unfinished: number
   readonly #held = new HeldDeltas()
   #paused = false
   // the caller must come to its next turn before it sees deltas
@@ -67,30 +68,32 @@ class Generation implements StartedGeneration {
     private readonly onDelta: (delta: GenerationDelta) => void,
     private readonly host: GenerationHost,
   ) {
-    for (let choice = 0; choice < choices; choice++) this.#unfinished.set(choice, 0)
+    this.#outputTokens = new Array<number>(choices).fill(0)
+    this.#unfinished = choices
     this.#openSoon()
   }
 
   receive(delta: GenerationDelta): void {
     if (this.#paused || this.#opening) return this.#held.add(delta)
-    if (!this.#unfinished.has(delta.choice)) return
+    const { choice, finishReason } = delta
+    if (this.#unfinished === 0 || this.#outputTokens[choice] === undefined) return
     this.#cachedTokens = delta.cachedTokens
-    if (delta.finishReason) this.#unfinished.delete(delta.choice)
-    else this.#unfinished.set(delta.choice, delta.outputTokens)
-    if (this.#unfinished.size === 0) this.host.ended(this)
+    this.#outputTokens[choice] = finishReason ? undefined : delta.outputTokens
+    if (finishReason && --this.#unfinished === 0) this.host.ended(this)
     try {
       this.onDelta(delta)
     } catch (error) {
       // a listener that fails must not take other generations' deltas with it
-      this.#unfinished.clear()
+      this.#unfinished = 0
       this.host.listenerFailed(this, error)
     }
   }
 
   /** Ends the choices that are still open. */
   fail(error: CrashError): void {
-    for (const [choice, outputTokens] of this.#unfinished) {
-      const { promptTokens } = this
+    const { promptTokens } = this
+    for (const [choice, outputTokens] of this.#outputTokens.entries()) {
+      if (outputTokens === undefined) continue
       this.receive({
         choice,
         text: '',
@@ -106,7 +109,7 @@ class Generation implements StartedGeneration {
 
   /** Lifts a pause, too: the last deltas are delivered. */
   abort(): void {
-    if (this.#unfinished.size === 0) return
+    if (this.#unfinished === 0) return
     this.host.send({ type: 'abort', id: this.id })
     if (!this.#paused) return
     this.#paused = false
@@ -114,7 +117,7 @@ class Generation implements StartedGeneration {
   }
 
   pause(): void {
-    if (this.#unfinished.size === 0 || this.#paused) return
+    if (this.#unfinished === 0 || this.#paused) return
     this.#paused = true
     this.host.send({ type: 'pause', id: this.id })
   }

@@ -18,11 +18,14 @@ export class UsageCount {
   readonly #output: number[] = []
   readonly #reasoning: number[] = []
 
-  add(delta: GenerationDelta): void {
+  /** @returns how many output tokens are new */
+  add(delta: GenerationDelta): number {
+    const fresh = delta.outputTokens - (this.#output[delta.choice] ?? 0)
     this.promptTokens = delta.promptTokens
     this.cachedTokens = Math.max(this.cachedTokens, delta.cachedTokens)
     this.#output[delta.choice] = delta.outputTokens
     if (delta.reasoningTokens !== undefined) this.#reasoning[delta.choice] = delta.reasoningTokens
+    return fresh
   }
 
   /** Of several generations. */
@@ -73,11 +76,16 @@ export interface CompletionHead {
   created: number
 }
 
+/** The same text in one piece: V8 keeps what was put together as a tree, which every use of it would walk again. */
+const flat = (text: string): string => Buffer.from(text).toString()
+
 /** Writes the server-sent events of one streamed completion; each function returns whole events. */
 export class ChatChunks {
   // the text around a choice is the same in each chunk: it is made once
   readonly #before: string
   readonly #after: string
+  readonly #beforeContent: string
+  readonly #afterContent: string
 
   /** @param functionCalls calls are told in their old form */
   constructor(
@@ -87,6 +95,8 @@ export class ChatChunks {
   ) {
     this.#before = `data: {"id":${JSON.stringify(head.id)},"choices":[`
     this.#after = `],"created":${head.created},"model":${JSON.stringify(head.model)},"object":"chat.completion.chunk","system_fingerprint":""`
+    this.#beforeContent = flat(`${this.#before}{"delta":{"content":`)
+    this.#afterContent = flat(`}${this.#after}}\n\n`)
   }
 
   role(choice: number): string {
@@ -95,7 +105,8 @@ export class ChatChunks {
 
   /** @param logprobs those of the tokens that the text came from; they may come without text */
   content(choice: number, text: string, logprobs?: readonly TokenLogprob[]): string {
-    return this.#delta(choice, `"content":${JSON.stringify(text)}`, logprobs)
+    if (logprobs) return this.#delta(choice, `"content":${JSON.stringify(text)}`, logprobs)
+    return `${this.#beforeContent}${JSON.stringify(text)}},"index":${choice}${this.#afterContent}`
   }
 
   /** Under the name that transformers serve and most clients know, and under OpenRouter's and vLLM's newer one. */

@@ -10,6 +10,7 @@ import type { ResponseService, ResponseStoreOptions } from './responses/service.
 import type { ServerMetrics } from './server-metrics.js'
 import type { TransportChoice } from './transport/open.js'
 import type { UploadFolder } from './uploads/upload-folder.js'
+import type { Turn } from './turn.js'
 import type { WaitingLine } from './waiting-line.js'
 
 export interface ServerOptions {
@@ -62,6 +63,7 @@ export interface ServerContext {
   /** `models.list()`, for several clients at once. */
   readonly modelList: LatestRun<ModelRow[]>
   readonly metrics: ServerMetrics
+  readonly turn: Turn
   readonly parser: BodyParser
   readonly keys: ApiKeys
   readonly responses: ResponseService

@@ -1,6 +1,7 @@
 import { errorEvent } from '../protocol/chat-mapping.js'
 import type { ApiError } from '../protocol/errors.js'
 import type { Call } from './call.js'
+import type { TurnListener } from './turn.js'
 
 /** What a streamed output needs of the generations behind it. */
 export interface FlowControl {
@@ -14,7 +15,7 @@ export interface FlowControl {
  * Server-sent events as an answer: what one turn brings leaves in one write. The status line goes with the first of it, so that a request which
  * fails while it waits still gets a status that says so; one that waits for long gets keep-alives meanwhile.
  */
-export class EventStream {
+export class EventStream implements TurnListener {
   #opened = false
   #pending = ''
   #scheduled = false
@@ -38,10 +39,12 @@ export class EventStream {
     this.#pending += events
     if (this.#pending === '' || this.#scheduled) return
     this.#scheduled = true
-    queueMicrotask(() => {
-      this.#scheduled = false
-      this.#flush()
-    })
+    this.call.context.turn.atEnd(this)
+  }
+
+  onTurnEnd(now: number): void {
+    this.#scheduled = false
+    this.#flush(now)
   }
 
   end(events: string): void {
@@ -64,7 +67,7 @@ export class EventStream {
   keepAlive(): void {
     this.open()
     this.#pending += this.flow.keepAlive()
-    this.#flush()
+    this.#flush(performance.now())
   }
 
   /** Silence counts from now on. */
@@ -72,11 +75,11 @@ export class EventStream {
     this.#lastWrite = performance.now()
   }
 
-  #flush(): void {
+  #flush(now: number): void {
     if (this.#pending === '') return
     const text = this.#pending
     this.#pending = ''
-    this.touch()
+    this.#lastWrite = now
     if (!this.call.exchange.write(text)) this.flow.pause()
   }
 }

@@ -43,6 +43,7 @@ export class GenerationRun {
   #begun = false
   #ended = false
   #paused = false
+  #inLine = false
   #early: GenerationDelta[] = []
   #openChoices: number
   #anyCut = false
@@ -90,6 +91,7 @@ export class GenerationRun {
       this.#begun = true
       this.#line = canonicalName(lease.model.info)
       this.context.waiting.join(this.#line, this)
+      this.#inLine = true
       this.sink.begin(lease, generation)
     } catch (error) {
       if (!this.#ended) this.#refuse(error)
@@ -173,9 +175,8 @@ export class GenerationRun {
       this.#early.push(delta)
       return
     }
-    this.#timer.delta(delta)
-    this.usage.add(delta)
-    if (delta.outputTokens > 0) this.context.waiting.leave(this.#line, this)
+    this.#timer.delta(delta, this.usage.add(delta), this.context.turn.now())
+    if (this.#inLine && delta.outputTokens > 0) this.#leaveLine()
     const { finishReason } = delta
     if (finishReason === 'error') {
       const { code, message } = delta.error ?? { code: 'engine_error' as const, message: undefined }
@@ -201,11 +202,16 @@ export class GenerationRun {
     this.sink.fail(apiError)
   }
 
+  #leaveLine(): void {
+    this.#inLine = false
+    this.context.waiting.leave(this.#line, this)
+  }
+
   #end(outcome: Outcome): void {
     this.#ended = true
     if (this.#lease) this.#lease.release()
     else this.#over.abort()
-    this.context.waiting.leave(this.#line, this)
+    this.#leaveLine()
     this.context.metrics.requests.add(1, outcome)
   }
 }

@@ -51,11 +51,16 @@ export class Histogram {
     this.#counts = bounds.map(() => 0)
   }
 
-  observe(seconds: number): void {
-    this.#sum += seconds
-    this.#total++
-    const bucket = this.bounds.findIndex((bound) => seconds <= bound)
-    if (bucket >= 0) this.#counts[bucket] = (this.#counts[bucket] ?? 0) + 1
+  /** @param times how many events took so long */
+  observe(seconds: number, times = 1): void {
+    this.#sum += seconds * times
+    this.#total += times
+    // no closure: this runs for every token
+    for (let bucket = 0; bucket < this.bounds.length; bucket++) {
+      if (seconds > this.bounds[bucket]!) continue
+      this.#counts[bucket]! += times
+      return
+    }
   }
 
   get count(): number {

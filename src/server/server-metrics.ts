@@ -41,31 +41,27 @@ export class ServerMetrics {
 
 /** Follows one generation's deltas: time to the first token, time between tokens, token counts. */
 export class GenerationTimer {
+  /** When each choice had its latest token. */
   readonly #last: number[] = []
-  readonly #counted: number[] = []
-  #first = false
 
   constructor(
     readonly metrics: ServerMetrics,
     readonly startedAt: number,
   ) {}
 
-  delta(delta: GenerationDelta): void {
-    const now = performance.now()
-    if (!this.#first && delta.outputTokens > 0) {
-      this.#first = true
-      this.metrics.firstToken.observe((now - this.startedAt) / 1000)
-      this.metrics.promptTokens.add(delta.promptTokens)
-      this.metrics.cachedTokens.add(delta.cachedTokens)
-    }
-    const fresh = delta.outputTokens - (this.#counted[delta.choice] ?? 0)
+  /** @param fresh output tokens that it brought @param now performance.now() */
+  delta({ choice, promptTokens, cachedTokens }: GenerationDelta, fresh: number, now: number): void {
     if (fresh <= 0) return
-    this.#counted[delta.choice] = delta.outputTokens
+    if (this.#last.length === 0) {
+      this.metrics.firstToken.observe((now - this.startedAt) / 1000)
+      this.metrics.promptTokens.add(promptTokens)
+      this.metrics.cachedTokens.add(cachedTokens)
+    }
     this.metrics.outputTokens.add(fresh)
-    const before = this.#last[delta.choice]
+    const before = this.#last[choice]
     // several tokens at once share the time that they took
-    if (before !== undefined) for (let i = 0; i < fresh; i++) this.metrics.betweenTokens.observe((now - before) / 1000 / fresh)
-    this.#last[delta.choice] = now
+    if (before !== undefined) this.metrics.betweenTokens.observe((now - before) / 1000 / fresh, fresh)
+    this.#last[choice] = now
   }
 }
 

@@ -9,6 +9,7 @@ import { ResponseService } from './responses/service.js'
 import { ServerMetrics } from './server-metrics.js'
 import { openTransport } from './transport/open.js'
 import { UploadFolder } from './uploads/upload-folder.js'
+import { Turn } from './turn.js'
 import { WaitingLine } from './waiting-line.js'
 
 export type { ServerOptions } from './context.js'
@@ -66,6 +67,7 @@ function createContext(options: ResolvedServerOptions, apiKeys: readonly string[
     models: options.models,
     modelList: new LatestRun(() => options.models.list()),
     metrics: new ServerMetrics(),
+    turn: new Turn((error) => options.log('error', `a stream was not written: ${error instanceof Error ? error.stack : String(error)}`)),
     parser: new BodyParser({ allowUnknownFields: options.allowUnknownFields }),
     keys: new ApiKeys(apiKeys),
     responses: new ResponseService(options.responseStore, options.log),

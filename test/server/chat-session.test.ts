@@ -14,6 +14,7 @@ import { ResponseService } from '../../src/server/responses/service.js'
 import { ServerMetrics } from '../../src/server/server-metrics.js'
 import { SingleModelDirectory } from '../../src/server/single-model-directory.js'
 import { UploadFolder } from '../../src/server/uploads/upload-folder.js'
+import { Turn } from '../../src/server/turn.js'
 import { WaitingLine } from '../../src/server/waiting-line.js'
 import type { HttpExchange } from '../../src/server/transport/types.js'
 import { FakeTextModel, fakeInfo } from '../support/fake-text-model.js'
@@ -111,6 +112,7 @@ async function session(fields: object, model = new HandModel()) {
     modelList: new LatestRun(() => models.list()),
     loads: new LiveCalls(),
     metrics: new ServerMetrics(),
+    turn: new Turn((error) => logged.push(String(error))),
     parser: new BodyParser(),
     keys: new ApiKeys([]),
     waiting: new WaitingLine(),

@@ -1,4 +1,5 @@
 import type { Call } from '../call.js'
+import type { TurnListener } from '../turn.js'
 import { endMark, type EventListener, type EventLog } from './event-log.js'
 
 /** Characters that go out in one write. */
@@ -17,7 +18,7 @@ export interface ReaderEvents {
 }
 
 /** Writes a response's events to one client. The status line goes with the first write. */
-export class EventReader implements EventListener {
+export class EventReader implements EventListener, TurnListener {
   #next: number
   #opened = false
   #blockedAt: number | undefined
@@ -53,10 +54,12 @@ export class EventReader implements EventListener {
   onEvents(): void {
     if (!this.#opened || this.#scheduled || this.#over) return
     this.#scheduled = true
-    queueMicrotask(() => {
-      this.#scheduled = false
-      this.#pump()
-    })
+    this.call.context.turn.atEnd(this)
+  }
+
+  onTurnEnd(): void {
+    this.#scheduled = false
+    this.#pump()
   }
 
   /** Called about once a second. @param now performance.now() */
@@ -80,6 +83,11 @@ export class EventReader implements EventListener {
   }
 
   #pump(): void {
+    if (!this.#over && this.#next < this.log.first) {
+      // what it has not read yet had to make room: better no stream than one with a gap
+      this.#leave('slow_reader')
+      return this.call.exchange.destroy()
+    }
     while (!this.#over && this.#blockedAt === undefined && this.#next < this.log.next) {
       const { text, next } = this.log.read(this.#next, writeLength)
       this.#next = next
