@@ -38,8 +38,25 @@ export interface PageRequest {
 export interface StoredResponse {
   resource: ResponseResource
   input: Item[]
-  /** The server-sent events of a streamed background response, one text each. */
-  events?: string[]
+  /** The server-sent events of a streamed background response. */
+  events?: EventText
+}
+
+/** Whole events, one after the other as they stand in a stream. */
+export interface EventText {
+  /** The number of the first of them. */
+  first: number
+  text: string
+}
+
+/** Stored events from some number on. */
+export interface EventPage {
+  /** Empty: there are no more. */
+  text: string
+  /** The number that the next page begins with. */
+  next: number
+  /** The number of the first event that is stored. */
+  oldest: number
 }
 
 /** Why a lookup failed: the id that was not found. */
@@ -64,6 +81,9 @@ export class HistoryTooLongError extends Error {
 /** Characters of JSON: all of it goes to the thread that serves HTTP at once. */
 export const maxHistoryLength = 16 << 20
 
+// characters of events that a reader gets at once
+const pageLength = 64 << 10
+
 // a chain of turns longer than this does not fit any model
 const maxChain = 4096
 
@@ -71,10 +91,10 @@ const schema = `
 PRAGMA journal_mode = WAL;
 PRAGMA synchronous = NORMAL;
 PRAGMA foreign_keys = ON;
-PRAGMA user_version = 1;
+PRAGMA user_version = 2;
 CREATE TABLE IF NOT EXISTS holders (
   id TEXT PRIMARY KEY, owner TEXT NOT NULL, kind TEXT NOT NULL, created INTEGER NOT NULL, changed INTEGER NOT NULL,
-  body TEXT NOT NULL, previous TEXT, events TEXT, bytes INTEGER NOT NULL
+  body TEXT NOT NULL, previous TEXT, bytes INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX IF NOT EXISTS holders_by_age ON holders (changed);
 CREATE TABLE IF NOT EXISTS items (
@@ -83,6 +103,10 @@ CREATE TABLE IF NOT EXISTS items (
   PRIMARY KEY (holder, position)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS items_by_id ON items (id);
+CREATE TABLE IF NOT EXISTS event_pages (
+  holder TEXT NOT NULL REFERENCES holders (id) ON DELETE CASCADE, first INTEGER NOT NULL, text TEXT NOT NULL,
+  PRIMARY KEY (holder, first)
+) STRICT;
 `
 
 type Row = Record<string, SQLInputValue>
@@ -118,13 +142,19 @@ export class ResponseDatabase {
     this.#transaction(() => {
       this.#drop(resource.id)
       const text = JSON.stringify(body)
-      const log = events ? JSON.stringify(events) : null
       const created = this.now()
-      this.#run(
-        'INSERT INTO holders (id, owner, kind, created, changed, body, previous, events, bytes) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)',
-        [resource.id, owner, 'response', created, created, text, resource.previous_response_id, log, text.length + (log?.length ?? 0)],
-      )
-      this.#bytes += text.length + (log?.length ?? 0)
+      this.#run('INSERT INTO holders (id, owner, kind, created, changed, body, previous, bytes) VALUES (?, ?, ?, ?, ?, ?, ?, ?)', [
+        resource.id,
+        owner,
+        'response',
+        created,
+        created,
+        text,
+        resource.previous_response_id,
+        text.length,
+      ])
+      this.#bytes += text.length
+      if (events) this.#putEvents(resource.id, events)
       this.#append(resource.id, 'in', input)
       this.#append(resource.id, 'out', output)
     })
@@ -137,10 +167,15 @@ export class ResponseDatabase {
     return { ...(JSON.parse(text(row, 'body')) as ResponseResource), output: output.map(parsed) }
   }
 
-  /** The events of a streamed background response; undefined where none were kept. */
-  getEvents(owner: string, id: string): string[] | undefined {
-    const { events } = this.#holder(owner, 'response', id)
-    return typeof events === 'string' ? (JSON.parse(events) as string[]) : undefined
+  /** Events of a streamed background response from number `from` on, as many as a page holds; undefined where none were kept. */
+  getEvents(owner: string, id: string, from: number): EventPage | undefined {
+    this.#holder(owner, 'response', id)
+    const oldest = this.#row('SELECT min(first) AS n FROM event_pages WHERE holder = ?', [id])?.n ?? null
+    if (oldest === null) return undefined
+    const page = this.#row('SELECT first, text FROM event_pages WHERE holder = ? AND first <= ? ORDER BY first DESC LIMIT 1', [id, from])
+    if (!page) return { text: '', next: from, oldest: Number(oldest) }
+    const events = eventsIn(text(page, 'text')).slice(from - Number(page.first))
+    return { text: events.join(''), next: from + events.length, oldest: Number(oldest) }
   }
 
   getInput(owner: string, id: string, page: PageRequest): ItemPage {
@@ -310,6 +345,17 @@ export class ResponseDatabase {
     this.#grow(holder, bytes)
   }
 
+  #putEvents(holder: string, { first, text }: EventText): void {
+    for (let at = 0; at < text.length;) {
+      const mark = text.indexOf(eventEnd, at + pageLength)
+      const page = mark < 0 ? text.slice(at) : text.slice(at, mark + eventEnd.length)
+      this.#run('INSERT INTO event_pages (holder, first, text) VALUES (?, ?, ?)', [holder, first, page])
+      first += eventsIn(page).length
+      at += page.length
+    }
+    this.#grow(holder, text.length)
+  }
+
   #grow(holder: string, bytes: number): void {
     this.#run('UPDATE holders SET bytes = bytes + ? WHERE id = ?', [bytes, holder])
     this.#bytes += bytes
@@ -375,5 +421,14 @@ export class ResponseDatabase {
     return this.#statement(sql).all(...values) as Row[]
   }
 }
+
+const eventEnd = '\n\n'
+
+/** The events of a text that holds whole ones. */
+const eventsIn = (text: string): string[] =>
+  text
+    .split(eventEnd)
+    .slice(0, -1)
+    .map((event) => event + eventEnd)
 
 const parsed = (row: Row): Item => JSON.parse(text(row, 'item')) as Item

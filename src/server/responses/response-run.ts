@@ -16,9 +16,10 @@ import type { Outcome } from '../outcomes.js'
 import { withTemplateDefaults } from '../template-defaults.js'
 import { EventLog } from './event-log.js'
 import { EventReader } from './event-reader.js'
+import type { LogBudget } from './log-budget.js'
 import { olderLeftOut } from './truncation.js'
 
-/** Bytes of events kept for those who read a background response later. */
+/** Memory of the events of one background response. */
 const maxLogBytes = 32 << 20
 
 /** What a run is made of. */
@@ -33,6 +34,8 @@ export interface RunSettings {
   input: readonly Item[]
   /** Whether its events are read. */
   streamed: boolean
+  /** Shared by the logs of all background responses. */
+  budget: LogBudget
   startedAt: number
   label: string
   /** Called once, when nothing changes any more. */
@@ -65,7 +68,7 @@ export class ResponseRun implements GenerationSink, LiveCall {
     const { context, request, head, before, input } = settings
     const chat = chatRequestOf(request, [...before, ...input])
     const generate = withTemplateDefaults(chat.generate, context)
-    this.log = new EventLog(this.background, maxLogBytes)
+    this.log = new EventLog(this.background ? { maxBytes: maxLogBytes, budget: settings.budget } : undefined)
     const emit = settings.streamed ? this.log.add.bind(this.log) : () => undefined
     this.#builder = new ResponseBuilder(head, request.logprobs, emit)
     const asked = { generate, owner: settings.owner, ...(request.model === undefined ? {} : { model: request.model }) }

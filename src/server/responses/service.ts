@@ -6,11 +6,15 @@ import type { ResponseResource } from '../../protocol/responses/resource.js'
 import type { ResponsesRequest } from '../../protocol/responses/schema.js'
 import type { Call } from '../call.js'
 import type { StoreLimits } from './database.js'
+import { LogBudget } from './log-budget.js'
 import { ResponseRun } from './response-run.js'
 import { defaultStoreLimits, ResponseStore } from './store.js'
 
 /** Background responses that may be under way at once. */
 const maxBackground = 256
+
+/** Memory of the events of all of them. */
+const maxLogBytes = 256 << 20
 
 export interface ResponseStoreOptions {
   /** A SQLite file; default: in memory, gone with the server. */
@@ -25,6 +29,7 @@ interface Live {
 
 export class ResponseService {
   readonly store: ResponseStore
+  readonly #budget = new LogBudget(maxLogBytes)
   readonly #live = new Map<string, Live>()
   readonly #log: (level: 'error', message: string) => void
 
@@ -69,6 +74,7 @@ export class ResponseService {
       head,
       ...history,
       streamed,
+      budget: this.#budget,
       startedAt: call.startedAt,
       label: call.requestId,
       onEnd: (ended) => this.#onEnd(owner, request, ended),
@@ -147,7 +153,7 @@ export class ResponseService {
   }
 
   #put(owner: string, run: ResponseRun): void {
-    const events = run.background && run.streamed && run.ended ? { events: [...run.log.texts] } : {}
+    const events = run.background && run.streamed && run.ended ? { events: { first: run.log.first, text: run.log.text } } : {}
     this.#later(this.store.call('putResponse', owner, { resource: run.resource, input: [...run.input], ...events }))
   }
 

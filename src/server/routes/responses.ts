@@ -1,8 +1,8 @@
 import { ApiError } from '../../protocol/errors.js'
 import type { ResponsesRequest } from '../../protocol/responses/schema.js'
 import type { Call } from '../call.js'
-import { endMark } from '../responses/event-log.js'
 import type { ResponseRun } from '../responses/response-run.js'
+import { eventsGone, notStreamedAgain, StoredStream } from '../responses/stored-stream.js'
 import { ClientGoneError } from '../transport/types.js'
 import { counted } from './counted.js'
 import { itemList, pageOf, pageWithin } from './item-lists.js'
@@ -54,22 +54,11 @@ function startOf(query: URLSearchParams): number {
 
 /** Streams what a background response has said and says. */
 async function attach(call: Call, id: string, from: number): Promise<void> {
-  const { responses } = call.context
-  const run = responses.running(call.owner, id)
-  if (run?.background && run.streamed) {
-    if (from < run.log.first) throw new ApiError('invalid_request', `The events before ${run.log.first} are gone.`, 'starting_after')
-    return run.stream(call, from)
-  }
-  const events = run ? undefined : await responses.store.call('getEvents', call.owner, id)
-  if (!events) {
-    throw new ApiError(
-      'invalid_request',
-      'Only a response that was created with `background: true` and `stream: true` can be streamed again.',
-    )
-  }
-  const numberOf = (text: string): number => Number(/"sequence_number":(\d+)/.exec(text)?.[1] ?? 0)
-  call.beginEvents()
-  call.exchange.end(events.filter((text) => numberOf(text) >= from).join('') + endMark)
+  const run = call.context.responses.running(call.owner, id)
+  if (!run) return new StoredStream(call, id, from).run()
+  if (!run.background || !run.streamed) throw notStreamedAgain()
+  if (from < run.log.first) throw eventsGone(run.log.first)
+  run.stream(call, from)
 }
 
 /** DELETE /v1/responses/{id} */

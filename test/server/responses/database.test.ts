@@ -43,10 +43,52 @@ describe('stored responses', () => {
     const db = new ResponseDatabase('', roomy)
     const first = { ...resource(), status: 'in_progress' as const, output: [] }
     db.putResponse('me', { resource: first, input: items('q') })
-    db.putResponse('me', { resource: { ...first, status: 'completed', output: items('done') }, input: items('q'), events: ['a', 'b'] })
+    db.putResponse('me', {
+      resource: { ...first, status: 'completed', output: items('done') },
+      input: items('q'),
+      events: { first: 0, text: 'a\n\nb\n\n' },
+    })
     expect(db.getResponse('me', first.id)).toMatchObject({ status: 'completed' })
     expect(texts(db.getResponse('me', first.id).output)).toEqual(['done'])
-    expect(db.getEvents('me', first.id)).toEqual(['a', 'b'])
+    expect(db.getEvents('me', first.id, 0)).toEqual({ text: 'a\n\nb\n\n', next: 2, oldest: 0 })
+  })
+
+  it('gives events by the page, from any number on', () => {
+    const db = new ResponseDatabase('', roomy)
+    const stored = resource()
+    const all = Array.from({ length: 400 }, (_, n) => `event ${n} ${'é'.repeat((n * 37) % 2000)}\n\n`)
+    all[99] = `long ${'x'.repeat(300_000)}\n\n`
+    const first = 7
+    db.putResponse('me', { resource: stored, input: [], events: { first, text: all.join('') } })
+    for (const from of [7, 8, 105, 106, 107, 300, 406, 407, 5000]) {
+      let got = ''
+      let pages = 0
+      for (let next = from; ; pages++) {
+        const page = db.getEvents('me', stored.id, next)!
+        expect(page.oldest).toBe(first)
+        if (page.text === '') break
+        expect(page.text.length).toBeLessThan(400_000)
+        got += page.text
+        next = page.next
+      }
+      expect(got).toBe(all.slice(from - first).join(''))
+      if (from === first) expect(pages).toBeGreaterThan(5)
+    }
+    expect(db.getEvents('me', stored.id, 3)).toEqual({ text: '', next: 3, oldest: first })
+    db.deleteResponse('me', stored.id)
+    expect(() => db.getEvents('me', stored.id, 7)).toThrow(NotStoredError)
+    const plain = resource()
+    db.putResponse('me', { resource: plain, input: [] })
+    expect(db.getEvents('me', plain.id, 0)).toBeUndefined()
+  })
+
+  it('counts events among the bytes that are kept', () => {
+    const db = new ResponseDatabase('', { ...roomy, bytes: 100_000 })
+    const [old, fresh] = [resource(), resource()]
+    db.putResponse('me', { resource: old, input: [], events: { first: 0, text: `${'x'.repeat(60_000)}\n\n` } })
+    db.putResponse('me', { resource: fresh, input: [], events: { first: 0, text: `${'y'.repeat(60_000)}\n\n` } })
+    expect(() => db.getResponse('me', old.id)).toThrow(NotStoredError)
+    expect(db.getEvents('me', fresh.id, 0)?.next).toBe(1)
   })
 
   it('follows the chain of previous responses, oldest first', () => {
@@ -71,7 +113,7 @@ describe('stored responses', () => {
       () => db.chain('you', stored.id),
       () => db.findItems('you', [input!.id]),
       () => db.deleteResponse('you', stored.id),
-      () => db.getEvents('you', stored.id),
+      () => db.getEvents('you', stored.id, 0),
       () => db.getConversation('me', stored.id),
     ]) {
       expect(ask).toThrow(NotStoredError)

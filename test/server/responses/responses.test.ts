@@ -172,6 +172,29 @@ describe.each(transports)('responses over %s', (transport) => {
     expect((await openai.responses.retrieve(id)).output_text).toBe(t.model.text)
   })
 
+  test('that are stored go out as fast as they are read; who does not read is cut off', async () => {
+    const pieces = Array.from({ length: 64 }, (_, n) => `${n} ${'word '.repeat(12_000)}`)
+    await using t = await testServer(transport, { pieces, stepMs: 1 }, { slowReaderTimeoutMs: 300 })
+    const live = (await ask(t, { model, input: 'Hi', background: true, stream: true, max_output_tokens: 64 })).text
+    const [created] = events(live)
+    const { id } = created!.response as { id: string }
+    await until(async () => json(await request(t.port, 'GET', `/v1/responses/${id}`)).status !== 'in_progress', 'the response has ended')
+    const stream = (): net.Socket => {
+      const socket = net.connect(t.port, '127.0.0.1')
+      socket.write(`GET /v1/responses/${id}?stream=true HTTP/1.1\r\nHost: localhost\r\n\r\n`)
+      return socket
+    }
+    const deaf = stream().pause()
+    const closed = new Promise<void>((resolve) => deaf.on('close', () => resolve()).on('error', () => undefined))
+    expect((await request(t.port, 'GET', `/v1/responses/${id}?stream=true`)).text).toBe(live)
+    await sleep(1500)
+    // what was on its way may be read, but it is not all, and then comes the end
+    let received = 0
+    deaf.on('data', (chunk: Buffer) => (received += chunk.length)).resume()
+    await closed
+    expect(received).toBeLessThan(live.length)
+  })
+
   test('are polled and cancelled in the background', async () => {
     await using t = await testServer(transport, { stepMs: 20 })
     const openai = client(t)
