@@ -24,7 +24,7 @@ const commands = {
       streams: 'LIST     streams at once (default 64)',
       rounds: 'N        rounds (default 3)',
       'max-tokens': 'N        tokens an answer (default 256)',
-      'step-ms': 'N        time of a stand-in step (default 20)',
+      'step-ms': 'N        time of a stand-in step (default 30)',
       json: 'FILE',
     },
   },

@@ -31,6 +31,11 @@ export function cpuSeconds(pid) {
   return (Number(fields[11]) + Number(fields[12])) / ticksPerSecond
 }
 
+/** The part of `cpuSeconds` that the kernel used for it: system calls, and what they set off. Linux only. */
+export function kernelSeconds(pid) {
+  return Number(statFields(pid)[12]) / ticksPerSecond
+}
+
 /** Process ids of the direct children. Linux only. */
 export function childrenOf(pid) {
   return readdirSync('/proc')
