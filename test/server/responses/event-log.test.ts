@@ -123,7 +123,11 @@ describe('a reader', () => {
       onAborted: () => undefined,
       onWritable: () => undefined,
     }
-    const call = { exchange, context: { turn: new Turn((error) => expect.fail(String(error))) }, beginEvents: () => undefined } as unknown as Call
+    const call = {
+      exchange,
+      context: { turn: new Turn((error) => expect.fail(String(error))) },
+      beginEvents: () => undefined,
+    } as unknown as Call
     const budget = new LogBudget(20_000)
     const one = new Written(budget)
     const onGone = vi.fn()
