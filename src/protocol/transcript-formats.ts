@@ -162,10 +162,24 @@ export function renderTranscript(
   }
 }
 
+/** The words of a segment with the space before each, where its text has one: so the pieces make up the text, as in transformers' pipeline. */
+function spacedWords({ text, words = [] }: TranscriptSegment): TranscriptWord[] {
+  let done = 0
+  return words.map((word) => {
+    const at = text.indexOf(word.word, done)
+    if (at < 0) return word
+    const before = text.slice(done, at)
+    done = at + word.word.length
+    return before.trim() === '' ? { ...word, word: before + word.word } : word
+  })
+}
+
 /** The answer of the Hub's task: `chunks` only where times were asked for. */
 export function renderSpeechTask(transcript: Transcript, { segments, words }: Pick<TranscriptView, 'segments' | 'words'>): string {
   const chunk = (text: string, { start, end }: { start: number; end: number }) => ({ text, timestamp: [rounded(start), rounded(end)] })
-  const chunks = words ? transcript.words.map((word) => chunk(word.word, word)) : transcript.segments.map((each) => chunk(each.text, each))
+  const chunks = words
+    ? transcript.segments.flatMap(spacedWords).map((word) => chunk(word.word, word))
+    : transcript.segments.map((each) => chunk(each.text, each))
   return JSON.stringify({ text: transcript.text, ...((segments || words) && { chunks }) })
 }
 

@@ -243,7 +243,9 @@ describe.each(transports)("the Hub's task at / over %s", (transport) => {
     expect(stamped.chunks).toEqual(t.model.segments.map((text, i) => ({ text, timestamp: [i * 2, i * 2 + 2] })))
     expect(t.model.recordings[0]!.toString()).toBe('RIFF')
     const words = json((await ask({ return_timestamps: 'word' })).text).chunks as { text: string }[]
-    expect(words.map(({ text }) => text)).toEqual(t.model.text.trim().split(/\s+/))
+    const oneSpace = (text: string): string => text.replace(/\s+/g, ' ')
+    expect(oneSpace(words.map(({ text }) => text).join(''))).toBe(oneSpace(t.model.text))
+    expect(words.length).toBe(t.model.text.trim().split(/\s+/).length)
     await ask({ generation_parameters: { language: 'German', task: 'translate', temperature: 0.3, num_beams: 1 } })
     expect(t.model.requests.at(-1)).toMatchObject({ language: 'german', task: 'translate', temperatures: [0.3] })
     for (const generation_parameters of [{ num_beams: 4 }, { max_new_tokens: 5 }, { top_k: 3 }]) {
