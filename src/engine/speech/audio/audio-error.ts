@@ -16,10 +16,10 @@ export class AudioError extends Error {
   }
 }
 
-export const alwaysSupported = 'wav, mp3, flac, ogg (vorbis, opus, flac) and webm'
+export const alwaysSupported = 'wav, mp3, flac, ogg (vorbis, opus, flac) or webm'
 
 export function brokenAudio(what: string): AudioError {
-  return new AudioError('invalid', `The audio file cannot be read: ${what}. Send a recording as ${alwaysSupported}, or m4a.`)
+  return new AudioError('invalid', `The audio file cannot be read: ${what}. Send a recording as m4a, ${alwaysSupported}.`)
 }
 
 /** Within the thread: nothing that is always here decodes it; ffmpeg may. */
@@ -34,10 +34,7 @@ export class NeedsFfmpeg extends Error {
 }
 
 export function noDecoder({ format, remedy }: NeedsFfmpeg): AudioError {
-  return new AudioError(
-    'unsupported',
-    `This server cannot decode ${format}. It reads ${alwaysSupported}; convert the recording to one of them, or ${remedy}.`,
-  )
+  return new AudioError('unsupported', `This server cannot decode ${format}. Send the recording as ${alwaysSupported}, or ${remedy}.`)
 }
 
 export function tooLong(maxSeconds: number): AudioError {
