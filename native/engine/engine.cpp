@@ -8,6 +8,7 @@
 #include <unordered_set>
 #include <utility>
 
+#include "engine/delivery.h"
 #include "engine/engine_core.h"
 
 namespace tfserve {
@@ -144,18 +145,7 @@ struct Engine::Impl {
 
     /// Makes the state after a step visible, then wakes whoever reads deltas.
     void deliver() noexcept {
-        bool wake = false;
-        try {
-            wake = publish();
-        } catch (const std::exception&) {
-            return;  // no memory: what is undelivered stays in the core until the next step
-        }
-        if (!wake || !wake_) return;
-        try {
-            wake_();
-        } catch (const std::exception&) {
-            return;  // the deltas wait in the mailbox for the next take()
-        }
+        publish_and_wake([this] { return publish(); }, wake_);
     }
 
     bool publish() {

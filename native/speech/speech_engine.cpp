@@ -10,6 +10,7 @@
 #include <thread>
 #include <utility>
 
+#include "engine/delivery.h"
 #include "speech/speech_core.h"
 
 namespace tfserve::speech {
@@ -171,18 +172,7 @@ struct SpeechEngine::Impl {
 
     /// Makes the state after a step visible, then wakes whoever reads results.
     void deliver() noexcept {
-        bool wake = false;
-        try {
-            wake = publish();
-        } catch (const std::exception&) {
-            return;  // no memory: what is undelivered stays in the core until the next step
-        }
-        if (!wake || !wake_) return;
-        try {
-            wake_();
-        } catch (const std::exception&) {
-            return;  // the results wait in the mailbox for the next take()
-        }
+        publish_and_wake([this] { return publish(); }, wake_);
     }
 
     bool publish() {

@@ -5,6 +5,7 @@
 // multiplied as a matrix product with a block of rows x cells held in registers.
 #pragma once
 
+#include "kernel_elements.h"
 #include "paged_kernel_driver.h"
 
 // Four rows of the next tile, into the second-level cache. A macro: GCC takes a function that only prefetches for a pure
@@ -20,30 +21,6 @@
     }
 
 namespace {
-
-// ---- elements: how V::kLanes stored values become a vector of F32 ----------------------------
-
-struct F16 {
-    static constexpr int kBytes = 2;
-    template <class V>
-    static inline typename V::Vector load(const char* p) {
-        return V::load_f16(p);
-    }
-};
-struct BF16 {
-    static constexpr int kBytes = 2;
-    template <class V>
-    static inline typename V::Vector load(const char* p) {
-        return V::load_bf16(p);
-    }
-};
-struct F32 {
-    static constexpr int kBytes = 4;
-    template <class V>
-    static inline typename V::Vector load(const char* p) {
-        return V::load(reinterpret_cast<const float*>(p));
-    }
-};
 
 // ---- few rows ---------------------------------------------------------------------------------
 

@@ -5,32 +5,11 @@
 // one another.
 #pragma once
 
+#include "kernel_elements.h"
 #include "linear_kernel.h"
 #include "paged_kernel_driver.h"
 
 namespace {
-
-struct LinearF16 {
-    static constexpr size_t kBytes = 2;
-    template <class V>
-    static inline typename V::Vector load(const char* p) {
-        return V::load_f16(p);
-    }
-};
-struct LinearBF16 {
-    static constexpr size_t kBytes = 2;
-    template <class V>
-    static inline typename V::Vector load(const char* p) {
-        return V::load_bf16(p);
-    }
-};
-struct LinearF32 {
-    static constexpr size_t kBytes = 4;
-    template <class V>
-    static inline typename V::Vector load(const char* p) {
-        return V::load(reinterpret_cast<const float*>(p));
-    }
-};
 
 constexpr int kPanelVectors = 2;
 
@@ -137,9 +116,9 @@ void run_typed(const tf_linear_job& job) {
 template <class V>
 void run_linear(const tf_linear_job* job) {
     switch (job->type) {
-        case TF_LINEAR_F16: return run_typed<V, LinearF16>(*job);
-        case TF_LINEAR_BF16: return run_typed<V, LinearBF16>(*job);
-        default: return run_typed<V, LinearF32>(*job);
+        case TF_LINEAR_F16: return run_typed<V, F16>(*job);
+        case TF_LINEAR_BF16: return run_typed<V, BF16>(*job);
+        default: return run_typed<V, F32>(*job);
     }
 }
 

@@ -31,8 +31,9 @@ function stretchesOf(seconds: ArrayLike<number>, length: number): Stretch[] {
 }
 
 /**
- * Puts as many stretches into a chunk as fit and lie close to each other. @param seconds start and end of the first stretch, of the second, ... @param most samples of a
- * chunk; a longer stretch is cut
+ * Puts as many stretches into a chunk as fit and lie close to each other.
+ * @param seconds start and end of the first stretch, of the second, ...
+ * @param most samples of a chunk; a longer stretch is cut
  */
 export function* chunksOf(samples: Float32Array, seconds: ArrayLike<number>, most: number): Generator<Chunk, void, undefined> {
   let taken: Stretch[] = []

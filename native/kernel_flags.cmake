@@ -1,0 +1,32 @@
+# tfserve_set_kernel_flags(<portable> <avx2> <avx512> [<avx512bf16>]): compiles each kernel's source file with its own instruction set.
+# To be called in the directory that adds the files to a target: source properties are seen in that directory only.
+include(CheckCXXCompilerFlag)
+
+function(tfserve_set_kernel_flags portable avx2 avx512)
+    set(kernels ${portable} ${avx2} ${avx512} ${ARGN})
+    if(NOT CMAKE_CXX_COMPILER_ID MATCHES "GNU|Clang")
+        return()
+    endif()
+    # unused: each kernel takes what it needs of the shared headers
+    set_property(SOURCE ${kernels} APPEND PROPERTY COMPILE_OPTIONS -O3 -Wno-unused-function)
+    # products and sums may fuse where the processor always can (arm64)
+    set_property(SOURCE ${portable} APPEND PROPERTY COMPILE_OPTIONS -ffp-contract=fast)
+    # a universal macOS build compiles each file once for both processors: no flags of one of them there
+    if(NOT CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$" OR CMAKE_OSX_ARCHITECTURES MATCHES "arm64")
+        return()
+    endif()
+    set(avx2_flags -mavx2 -mfma -mf16c)
+    # GCC 12 warns of its own AVX-512 intrinsics (_mm512_undefined)
+    set(avx512_flags ${avx2_flags} -mavx512f -mavx512bw -mavx512vl -mavx512dq -Wno-uninitialized)
+    if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+        list(APPEND avx512_flags -Wno-maybe-uninitialized)
+    endif()
+    set_property(SOURCE ${avx2} APPEND PROPERTY COMPILE_OPTIONS ${avx2_flags})
+    set_property(SOURCE ${avx512} APPEND PROPERTY COMPILE_OPTIONS ${avx512_flags})
+    if(ARGN)
+        check_cxx_compiler_flag(-mavx512bf16 TFSERVE_HAS_AVX512BF16)
+        if(TFSERVE_HAS_AVX512BF16)
+            set_property(SOURCE ${ARGN} APPEND PROPERTY COMPILE_OPTIONS ${avx512_flags} -mavx512bf16)
+        endif()
+    endif()
+endfunction()
